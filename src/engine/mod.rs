@@ -57,7 +57,7 @@ pub struct Options {
     pub mode: Mode,
     /// Threads that compute, the caller's among them: 1 to [`MAX_THREADS`].
     pub threads: usize,
-    /// Name of a kernel of [`kernels`]; without it, the best one for this CPU.
+    /// Name of a kernel, one of [`kernels()`]; without it, the best one for this CPU.
     pub kernel: Option<String>,
     /// Keep the output of every layer for [`Session::layer`], which takes more memory.
     pub keep_layers: bool,

@@ -161,6 +161,33 @@ fn random_scales(filters: usize, inputs: usize) -> Vec<f32> {
     (1..=filters).map(|f| f as f32 / (filters * inputs) as f32).collect()
 }
 
+/// A layer joined twice, a concatenation of concatenations, and the image among the joined.
+#[test]
+fn concatenations_hold_what_they_join() {
+    let concat = |from: &[usize]| Wish { from: from.to_vec(), operation: Operation::Concat };
+    let wishes = [
+        convolution(5, 3, 1, Precision::Full),   // 0
+        convolution(7, 3, 1, Precision::Binary), // 1
+        concat(&[0, 1]),                         // 2: layers 1, 0
+        convolution(3, 1, 1, Precision::Binary), // 3
+        concat(&[0, 1, 2, 2]),                   // 4: layers 3, 2, 1, 1
+        convolution(9, 3, 1, Precision::Binary), // 5
+        concat(&[6, 1, 0]),                      // 6: the image, layers 4, 5
+    ];
+    let mut random = Random(5);
+    let model = calibrated(network(InputSize { width: 9, height: 7 }, &wishes), &mut random);
+    assert_eq!(model.network.shapes()[6].channels, 3 + (3 + 12 + 7 + 7) + 9);
+    let image = models::image(model.network.input(), &mut random);
+    for mode in [Mode::F32, Mode::Int8] {
+        for kernel in kernels(mode) {
+            match mode {
+                Mode::F32 => check_f32(&model, &image, kernel),
+                Mode::Int8 => check_int8(&model, &image, kernel),
+            }
+        }
+    }
+}
+
 #[test]
 fn kept_layers_are_those_of_the_network() {
     let wishes = [convolution(5, 3, 1, Precision::Full), Wish { from: vec![0], operation: Operation::MaxPool }];
