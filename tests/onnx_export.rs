@@ -1,4 +1,4 @@
-//! The exported ONNX file, run by ONNX Runtime, against a plain 64-bit reference.
+//! The exported ONNX file, run by ONNX Runtime: first against a plain 64-bit reference, then the engine against it.
 
 #[path = "support/models.rs"]
 mod models;
@@ -9,35 +9,41 @@ mod python;
 #[path = "support/reference.rs"]
 mod reference;
 
+use image::{RgbImage, imageops, imageops::FilterType};
 use models::{calibrated, network, tiny};
 use ndarray::Array3;
 use onebit_detector::{
+    engine::{Mode, Options, Session},
     model_file::{LayerWeights, Model},
     network::{InputSize, Network, Topology},
     onnx::{self, Outputs},
 };
 use std::fs;
 
-/// A picture of smooth waves and a little noise, 0 to 1.
-fn picture(size: InputSize) -> Array3<f32> {
-    Array3::from_shape_fn((3, size.height, size.width), |(c, y, x)| {
-        let wave = ((x * (c + 2)) as f32 / 9.0).sin() * (y as f32 / (5.0 + c as f32)).cos();
-        let noise = ((c * 7919 + y * 104_729 + x * 1_299_709) % 1009) as f32 / 1009.0;
-        0.5 + 0.3 * wave + 0.4 * (noise - 0.5)
-    })
+/// A driving frame at the network's input size.
+fn frame(size: InputSize) -> RgbImage {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/frames/highway_015.jpg");
+    let frame = image::open(path).unwrap().into_rgb8();
+    imageops::resize(&frame, size.width as u32, size.height as u32, FilterType::Triangle)
+}
+
+/// The image as a network reads it: `[3, height, width]`, 0 to 1.
+fn planes(image: &RgbImage) -> Array3<f32> {
+    let shape = (3, image.height() as usize, image.width() as usize);
+    Array3::from_shape_fn(shape, |(c, y, x)| f32::from(image.get_pixel(x as u32, y as u32)[c]) / 255.0)
 }
 
 /// Largest difference, as a part of the largest value.
-fn relative_error(found: &[f32], expected: &Array3<f64>) -> f64 {
-    let largest = expected.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-    let difference = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max);
+fn relative_error<T: Copy + Into<f64>>(found: &[f32], expected: &Array3<T>) -> f64 {
+    let largest = expected.fold(0.0, |m: f64, &v| m.max(v.into().abs()));
+    let difference = found.iter().zip(expected).map(|(&f, &e)| (f64::from(f) - e.into()).abs()).fold(0.0, f64::max);
     difference / largest
 }
 
 /// Compares every layer's output with the reference; gives the reference's outputs.
 fn compare_every_layer(network: Network, seed: u64) -> Vec<Array3<f64>> {
     let model = Model::random(network, seed);
-    let image = picture(model.network.input());
+    let image = planes(&frame(model.network.input()));
     let file = onnx::export(&model, Outputs::EveryLayer).unwrap();
     let outputs = onnx_runtime::run(&file, &image);
     let expected = reference::run(&model, &image);
@@ -72,10 +78,43 @@ fn onnx_runtime_agrees_on_odd_shapes() {
     (0..8).for_each(|seed| drop(compare_every_layer(tiny(), seed)));
 }
 
+/// The engine in f32 mode gives what ONNX Runtime gives, layer by layer.
+fn compare_engine(network: Network) {
+    let model = Model::random(network, 6);
+    let frame = frame(model.network.input());
+    let file = onnx::export(&model, Outputs::EveryLayer).unwrap();
+    let outputs = onnx_runtime::run(&file, &planes(&frame));
+    let options = Options { mode: Mode::F32, threads: 2, kernel: None, keep_layers: true };
+    let mut session = Session::new(&model, &options).unwrap();
+    let mut input = session.input_mut();
+    for (y, row) in frame.chunks_exact(3 * frame.width() as usize).enumerate() {
+        input.write_row(y, row);
+    }
+    session.run();
+    for (index, output) in outputs.iter().enumerate() {
+        let error = relative_error(&output.values, &session.layer(index));
+        eprintln!("{} {error:e}", output.name);
+        assert!(error < 1e-4, "{}, {}: {error:e}", model.network.name(), output.name);
+    }
+}
+
+#[test]
+fn the_engine_agrees_with_onnx_runtime_on_each_layer() {
+    for (topology, width) in [(Topology::DarknetYolo, 0.25), (Topology::DarknetYolo64, 0.25), (Topology::MobilenetYolo, 0.5)]
+    {
+        compare_engine(network(topology, width, "224x128"));
+    }
+}
+
+#[test]
+fn the_engine_agrees_with_onnx_runtime_at_full_width() {
+    compare_engine(network(Topology::DarknetYolo, 1.0, "160x96"));
+}
+
 #[test]
 fn by_default_only_the_last_layer_is_given_out() {
     let model = Model::random(tiny(), 9);
-    let image = picture(model.network.input());
+    let image = planes(&frame(model.network.input()));
     let outputs = onnx_runtime::run(&onnx::export(&model, Outputs::default()).unwrap(), &image);
     assert_eq!(outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["prediction"]);
     let expected = reference::run(&model, &image);
