@@ -13,7 +13,7 @@ use image::{RgbImage, imageops, imageops::FilterType};
 use models::{calibrated, network, tiny};
 use ndarray::Array3;
 use onebit_detector::{
-    engine::{Mode, Options, Session},
+    engine::{self, Mode, Options, Session},
     model_file::{LayerWeights, Model},
     network::{InputSize, Network, Topology},
     onnx::{self, Outputs},
@@ -79,12 +79,12 @@ fn onnx_runtime_agrees_on_odd_shapes() {
 }
 
 /// The engine in f32 mode gives what ONNX Runtime gives, layer by layer.
-fn compare_engine(network: Network) {
+fn compare_engine(network: Network, kernel: &str) {
     let model = Model::random(network, 6);
     let frame = frame(model.network.input());
     let file = onnx::export(&model, Outputs::EveryLayer).unwrap();
     let outputs = onnx_runtime::run(&file, &planes(&frame));
-    let options = Options { mode: Mode::F32, threads: 2, kernel: None, keep_layers: true };
+    let options = Options { mode: Mode::F32, threads: 2, kernel: Some(kernel.into()), keep_layers: true };
     let mut session = Session::new(&model, &options).unwrap();
     let mut input = session.input_mut();
     for (y, row) in frame.chunks_exact(3 * frame.width() as usize).enumerate() {
@@ -93,8 +93,7 @@ fn compare_engine(network: Network) {
     session.run();
     for (index, output) in outputs.iter().enumerate() {
         let error = relative_error(&output.values, &session.layer(index));
-        eprintln!("{} {error:e}", output.name);
-        assert!(error < 1e-4, "{}, {}: {error:e}", model.network.name(), output.name);
+        assert!(error < 1e-4, "{kernel} on {}, {}: {error:e}", model.network.name(), output.name);
     }
 }
 
@@ -102,13 +101,16 @@ fn compare_engine(network: Network) {
 fn the_engine_agrees_with_onnx_runtime_on_each_layer() {
     for (topology, width) in [(Topology::DarknetYolo, 0.25), (Topology::DarknetYolo64, 0.25), (Topology::MobilenetYolo, 0.5)]
     {
-        compare_engine(network(topology, width, "224x128"));
+        for kernel in engine::kernels(Mode::F32) {
+            compare_engine(network(topology, width, "224x128"), kernel);
+        }
     }
 }
 
 #[test]
 fn the_engine_agrees_with_onnx_runtime_at_full_width() {
-    compare_engine(network(Topology::DarknetYolo, 1.0, "160x96"));
+    let best = engine::kernels(Mode::F32)[0];
+    compare_engine(network(Topology::DarknetYolo, 1.0, "160x96"), best);
 }
 
 #[test]
