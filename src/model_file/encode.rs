@@ -77,7 +77,7 @@ fn tensors(model: &Model) -> BTreeMap<String, Tensor<'_>> {
                 tensors.insert(name::weight(layer), floats(shape.into(), &full.weights));
                 tensors.insert(name::bias(layer), floats(vec![shape[0]], &full.bias));
             }
-            _ => {} // no weights: the model is checked
+            _ => {} // the model is checked, so this layer has no weights
         }
     }
     if let Some(ranges) = &model.quantization {
