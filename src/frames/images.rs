@@ -125,7 +125,7 @@ mod tests {
     fn a_folder_is_listed_in_natural_order_and_only_its_images() {
         let folder = tempfile::tempdir().unwrap();
         let files =
-            ["f10.png", "f2.PNG", "f02.jpg", "f2b.jpeg", "f99999999999999999999999.jpg", "a.jpg", "notes.txt", "png"];
+            ["f10.png", "f2.PNG", "f02.PNG", "f2b.jpeg", "f99999999999999999999999.jpg", "a.jpg", "notes.txt", "png"];
         for name in files {
             fs::write(folder.path().join(name), "").unwrap();
         }
@@ -134,7 +134,7 @@ mod tests {
         let listed = list(&[single.as_path(), folder.path()]).unwrap();
         assert_eq!(
             names(&listed),
-            ["f10.png", "a.jpg", "f02.jpg", "f2.PNG", "f2b.jpeg", "f10.png", "f99999999999999999999999.jpg"]
+            ["f10.png", "a.jpg", "f02.PNG", "f2.PNG", "f2b.jpeg", "f10.png", "f99999999999999999999999.jpg"]
         );
     }
 
