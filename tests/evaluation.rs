@@ -7,7 +7,7 @@ use onebit_detector::{
 };
 use std::{fs, path::Path};
 
-/// Class, then R11 and R40 at easy, moderate and hard, as three copies of the development kit print them.
+/// Class, then R11 and R40 at easy, moderate and hard, as the programs named in the golden set's README print them.
 const EXPECTED: [(&str, [f64; 3], [f64; 3]); 3] = [
     ("car", [54.0817, 56.4546, 57.7327], [56.8903, 59.5078, 58.9844]),
     ("pedestrian", [76.4053, 75.6232, 68.0045], [80.7544, 74.4705, 69.9280]),
