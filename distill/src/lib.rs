@@ -14,4 +14,3 @@ pub mod heads;
 pub mod recipe;
 pub mod student;
 pub mod training;
-

@@ -32,12 +32,7 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler of `dataset` with the recipe's window and augmentation.
     pub fn new(dataset: Dataset, recipe: &Recipe) -> Self {
-        Self {
-            dataset,
-            augmentation: recipe.augmentation.clone(),
-            input: recipe.network.input,
-            window: recipe.window(),
-        }
+        Self { dataset, augmentation: recipe.augmentation.clone(), input: recipe.network.input, window: recipe.window() }
     }
 
     /// The frames.

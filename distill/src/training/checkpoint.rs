@@ -2,11 +2,7 @@
 
 use super::TrainError;
 use crate::{recipe::Recipe, student::Student};
-use burn::{
-    module::Module,
-    optim::ModuleOptimizer,
-    store::ModuleRecord,
-};
+use burn::{module::Module, optim::ModuleOptimizer, store::ModuleRecord};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
@@ -99,8 +95,7 @@ impl Checkpoint {
         let student = load_student(&folder, student)?;
         let path = folder.join(PROGRESS);
         let text = fs::read_to_string(&path).map_err(TrainError::file(&path))?;
-        let progress = serde_json::from_str(&text)
-            .map_err(|e| TrainError::Checkpoint { path, reason: e.to_string() })?;
+        let progress = serde_json::from_str(&text).map_err(|e| TrainError::Checkpoint { path, reason: e.to_string() })?;
         Ok(Self { student, optimizer, progress })
     }
 }
