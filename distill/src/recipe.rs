@@ -253,7 +253,7 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute or relative to the working directory.
+    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute.
     ///
     /// # Errors
     /// Names the file, the key and what would be right.
@@ -262,9 +262,14 @@ impl Recipe {
         let mut recipe: Self =
             serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        recipe.data.root = folder.join(&recipe.data.root);
+        recipe.set_root(&folder.join(&recipe.data.root));
         recipe.check()?;
         Ok(recipe)
+    }
+
+    /// Takes the data from another folder; its path is kept as an absolute one, so that the run finds it from anywhere.
+    pub fn set_root(&mut self, root: &Path) {
+        self.data.root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
     }
 
     /// The network to train.

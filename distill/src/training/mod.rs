@@ -9,7 +9,7 @@ mod metrics;
 mod schedule;
 mod step;
 
-pub use checkpoint::{Checkpoint, Progress};
+pub use checkpoint::{Checkpoint, Progress, RECIPE};
 pub use error::TrainError;
 
 use crate::{
