@@ -327,7 +327,7 @@ fn a_model_in_memory_is_checked_as_well() {
         "tensor 'activations.scale': shape [1], the network needs [8]",
     );
     check(
-        &|m| drop(m.provenance.metrics.insert("AP".into(), f64::NAN)),
+        &|m| m.provenance.metrics.extend([("AP".to_owned(), f64::NAN)]),
         "metadata 'provenance': metric 'AP' is NaN, must be finite",
     );
     for name in ["image", "activations"] {
