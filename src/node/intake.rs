@@ -58,6 +58,12 @@ impl<T> Intake<T> {
         self.lock().closed
     }
 
+    /// Whether a frame waits.
+    #[cfg(test)]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.lock().frame.is_some()
+    }
+
     /// Nothing panics while it holds the lock, and the slot is whole at any time.
     fn lock(&self) -> MutexGuard<'_, Slot<T>> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
@@ -91,7 +97,7 @@ mod tests {
         });
         intake.put(1);
         // The first frame must be taken before closing would drop it.
-        while intake.lock().frame.is_some() {
+        while intake.is_waiting() {
             thread::yield_now();
         }
         intake.close();

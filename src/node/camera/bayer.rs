@@ -31,11 +31,8 @@ pub(super) fn demosaic(mosaic: ImageView<'_>, pattern: Pattern, rgb: &mut Vec<u8
         let (above, below) = mirrored(y, height);
         let [above, here, below] = [above, y, below].map(|y| mosaic.row(y));
         // A row has green and one other colour.
-        let (own, other, own_column) = if y % 2 == pattern.red_row {
-            (RED, BLUE, pattern.red_column)
-        } else {
-            (BLUE, RED, 1 - pattern.red_column)
-        };
+        let (own, other, own_column) =
+            if y % 2 == pattern.red_row { (RED, BLUE, pattern.red_column) } else { (BLUE, RED, 1 - pattern.red_column) };
         for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
             let (left, right) = mirrored(x, width);
             if x % 2 == own_column {
