@@ -149,7 +149,7 @@ fn declare_parameters(node: &mut Node, runtime: &Runtime, logger: &str) -> Resul
 
 async fn log_changes(mut changes: impl Stream<Item = (String, ParameterValue)> + Unpin, logger: String) {
     while let Some((name, value)) = changes.next().await {
-        r2r::log_info!(&logger, "parameter {name} is now {value:?}");
+        r2r::log_info!(&logger, "parameter {name} is now {}", parameters::shown(&value));
     }
 }
 

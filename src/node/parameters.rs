@@ -354,8 +354,9 @@ fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> &'stat
     names.iter().find(|(_, named)| *named == value).expect("every choice has a name").0
 }
 
-fn wrong<T>(wanted: impl Into<String>, value: &ParameterValue) -> Result<T, Problem> {
-    let found = match value {
+/// A value as it is shown to people.
+pub(super) fn shown(value: &ParameterValue) -> String {
+    match value {
         ParameterValue::NotSet => "not set".into(),
         ParameterValue::Bool(value) => format!("the truth value {value}"),
         ParameterValue::Integer(value) => format!("the integer {value}"),
@@ -364,8 +365,11 @@ fn wrong<T>(wanted: impl Into<String>, value: &ParameterValue) -> Result<T, Prob
         ParameterValue::DoubleArray(values) => format!("{values:?}"),
         ParameterValue::IntegerArray(values) => format!("the integers {values:?}"),
         other => format!("a {}", other.type_name()),
-    };
-    Err(Problem::Value { wanted: wanted.into(), found })
+    }
+}
+
+fn wrong<T>(wanted: impl Into<String>, value: &ParameterValue) -> Result<T, Problem> {
+    Err(Problem::Value { wanted: wanted.into(), found: shown(value) })
 }
 
 fn text(value: &ParameterValue, wanted: &str) -> Result<String, Problem> {
