@@ -262,7 +262,7 @@ fn a_model_that_cannot_run_is_told_why() {
     refused(
         &good,
         &Options { kernel: Some("magic".into()), ..options.clone() },
-        "no kernel 'magic' for int8 mode on this CPU; it can run: portable",
+        &format!("no kernel 'magic' for int8 mode on this CPU; it can run: {}", kernels(Mode::Int8).join(", ")),
     );
 }
 
