@@ -1,5 +1,6 @@
 //! Kernels for x86-64: dot products of activation bytes, with one driver ([`dense`]) and one file for each instruction set.
 
+mod amx;
 mod avx512;
 mod dense;
 mod pack;
@@ -9,7 +10,7 @@ use crate::engine::{Mode, arithmetic::Weights, layout::Layout};
 use dense::{Dense, Dot};
 
 /// The kernels, the preferred first.
-pub(super) const KERNELS: &[&dyn Kernel] = &[&Vnni];
+pub(super) const KERNELS: &[&dyn Kernel] = &[&Amx, &Vnni];
 
 /// `vpdpbusd` on 512-bit registers.
 struct Vnni;
@@ -29,6 +30,31 @@ impl Kernel for Vnni {
 
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
         dense::<avx512::Bytes, avx512::Words>(convolution)
+    }
+
+    fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
+        Portable.depthwise(convolution)
+    }
+}
+
+/// `tdpbusd` on tiles; words and floats as [`Vnni`].
+struct Amx;
+
+impl Kernel for Amx {
+    fn name(&self) -> &'static str {
+        "amx-int8"
+    }
+
+    fn runs(&self, mode: Mode) -> bool {
+        mode == Mode::Int8 && amx::available()
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Interleaved
+    }
+
+    fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
+        dense::<amx::Tiles, avx512::Words>(convolution)
     }
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
