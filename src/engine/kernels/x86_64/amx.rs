@@ -5,8 +5,8 @@
 
 use super::{
     super::window::Run,
-    avx512::{self, Bytes},
-    dense::{Constants, Dot, PIXELS, REGION, Sums},
+    avx512,
+    dense::{CHUNK, Constants, Dot, PIXELS, REGION, Sums},
     pack::{Group, LANES, Signs},
 };
 use std::{
@@ -90,7 +90,7 @@ impl Dot for Tiles {
     const WIDTH: usize = 1;
     const PIXELS: usize = 32;
     const REGION: usize = 384;
-    const CHUNK: usize = 1152;
+    const CHUNK: usize = CHUNK / 2;
     const STEP: usize = 64;
     const EVEN: bool = true;
 
@@ -99,9 +99,10 @@ impl Dot for Tiles {
         avx512::expand(signs, groups);
     }
 
-    unsafe fn stage(from: *const u8, len: usize, to: *mut u8) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn stage(windows: &[*const u8], runs: &[Run], staged: *mut [u8; CHUNK], bytes: usize) {
         // SAFETY: promised by the caller.
-        unsafe { Bytes::stage(from, len, to) };
+        unsafe { avx512::stage_bytes(windows, runs, staged, bytes) };
     }
 
     unsafe fn accumulate(windows: &[*const u8], runs: &[Run], weights: *const Group, sums: *mut Sums, first: bool) {

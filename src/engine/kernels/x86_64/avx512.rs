@@ -71,9 +71,10 @@ impl Dot for Bytes {
         expand(signs, groups);
     }
 
-    unsafe fn stage(from: *const u8, len: usize, to: *mut u8) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn stage(windows: &[*const u8], runs: &[Run], staged: *mut [u8; CHUNK], bytes: usize) {
         // SAFETY: promised by the caller.
-        unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+        unsafe { stage_bytes(windows, runs, staged, bytes) };
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -105,13 +106,26 @@ impl Dot for Words {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn stage(from: *const u8, len: usize, to: *mut u8) {
-        for at in (0..len).step_by(32) {
-            let mask = u32::MAX >> (32 - (len - at).min(32));
-            // SAFETY: only bytes that the mask names are read, and their words written.
-            unsafe {
-                let words = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(mask, from.add(at).cast()));
-                _mm512_mask_storeu_epi16(to.add(2 * at).cast(), mask, words);
+    unsafe fn stage(windows: &[*const u8], runs: &[Run], staged: *mut [u8; CHUNK], bytes: usize) {
+        for (i, window) in windows.iter().enumerate() {
+            let mut to = staged.wrapping_add(i).cast::<u8>();
+            let end = to.wrapping_add(bytes);
+            for run in runs {
+                for at in (0..run.len).step_by(32) {
+                    let len = (run.len - at).min(32);
+                    // SAFETY: only bytes of the run are read; all 64 bytes are written, of the stage or its slack.
+                    unsafe {
+                        let from = window.add(run.offset + at).cast();
+                        let words = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(u32::MAX >> (32 - len), from));
+                        _mm512_storeu_si512(to.cast(), words);
+                        to = to.add(2 * len);
+                    }
+                }
+            }
+            // An odd number of words leaves room for one more.
+            if to < end {
+                // SAFETY: inside the row.
+                unsafe { to.cast::<u16>().write_unaligned(0) };
             }
         }
     }
@@ -129,6 +143,32 @@ impl Dot for Words {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32; LANES] {
         to_floats(sums, constants, slope)
+    }
+}
+
+/// [`Dot::stage`] without widening.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) unsafe fn stage_bytes(windows: &[*const u8], runs: &[Run], staged: *mut [u8; CHUNK], bytes: usize) {
+    for (i, window) in windows.iter().enumerate() {
+        let mut to = staged.wrapping_add(i).cast::<u8>();
+        let end = to.wrapping_add(bytes);
+        for run in runs {
+            for at in (0..run.len).step_by(64) {
+                let len = (run.len - at).min(64);
+                // SAFETY: only bytes of the run are read; all 64 bytes are written, of the stage or its slack.
+                unsafe {
+                    let values = _mm512_maskz_loadu_epi8(u64::MAX >> (64 - len), window.add(run.offset + at).cast());
+                    _mm512_storeu_si512(to.cast(), values);
+                    to = to.add(len);
+                }
+            }
+        }
+        let rest = end.addr() - to.addr();
+        // SAFETY: inside the row; less than 64 bytes.
+        unsafe { _mm512_mask_storeu_epi8(to.cast(), (1 << rest) - 1, _mm512_setzero_si512()) };
     }
 }
 

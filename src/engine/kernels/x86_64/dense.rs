@@ -49,8 +49,9 @@ pub(super) trait Dot: Send + Sync + 'static {
     /// Bits to bytes of ±1.
     unsafe fn expand(signs: &[Signs], groups: &mut [MaybeUninit<Group>]);
 
-    /// Copies inputs and widens them to [`Dot::WIDTH`].
-    unsafe fn stage(from: *const u8, len: usize, to: *mut u8);
+    /// Copies the runs of each window side by side, widened to [`Dot::WIDTH`], into one of the rows of `staged`, and fills
+    /// up to `bytes` with 0. It may write a little past that: rows are filled in order.
+    unsafe fn stage(windows: &[*const u8], runs: &[Run], staged: *mut [u8; CHUNK], bytes: usize);
 
     /// Adds the products of [`Dot::PIXELS`] windows and some groups of weights to `sums`; the first chunk finds none there.
     /// Runs count bytes from each window's start.
@@ -87,8 +88,8 @@ impl Constants {
 #[repr(C, align(64))]
 struct Scratch {
     weights: [MaybeUninit<Group>; CHUNK / 4],
-    staged: [[MaybeUninit<u8>; CHUNK]; PIXELS],
-    /// Staging may write a few bytes more than it says.
+    staged: [MaybeUninit<[u8; CHUNK]>; PIXELS],
+    /// What staging may write past the last row.
     slack: [MaybeUninit<u8>; 64],
     sums: [MaybeUninit<Sums>; REGION],
 }
@@ -156,7 +157,11 @@ impl<D: Dot> Dense<D> {
         let scratch = scratch.as_mut_ptr();
         // SAFETY: in bounds of the scratch; each part of it may be uninitialised.
         let (expanded, staged, sums) = unsafe {
-            (&mut (*scratch).weights, (&raw mut (*scratch).staged).cast::<u8>(), (&raw mut (*scratch).sums).cast::<Sums>())
+            (
+                &mut (*scratch).weights,
+                (&raw mut (*scratch).staged).cast::<[u8; CHUNK]>(),
+                (&raw mut (*scratch).sums).cast::<Sums>(),
+            )
         };
         for (index, Piece { chunk, groups, in_place }) in self.chunks.iter().enumerate() {
             let first = block * self.groups;
@@ -171,44 +176,49 @@ impl<D: Dot> Dense<D> {
             };
             let end = chunk.runs.last().map_or(0, |run| run.offset + run.len);
             let bytes = groups.len() * 4;
-            for start in region.clone().step_by(D::PIXELS) {
+            for group in 0..region.len().div_ceil(D::PIXELS) {
                 let mut windows = [ptr::null(); PIXELS];
                 let windows = &mut windows[..D::PIXELS];
-                for (i, window) in windows.iter_mut().enumerate() {
-                    *window = input.start(self.window((start + i).min(region.end - 1)), end);
-                }
+                self.windows(start_of::<D>(&region, group)..region.end, input, end, windows);
                 let one_run = [Run { offset: 0, len: bytes }];
                 let runs = if *in_place && (!D::EVEN || even(windows)) {
                     &chunk.runs[..]
                 } else {
+                    // SAFETY: the runs of a window lie in the memory, a row of the stage holds a chunk and there is one
+                    // for each window.
+                    unsafe { D::stage(windows, &chunk.runs, staged, bytes) };
                     for (i, window) in windows.iter_mut().enumerate() {
-                        // SAFETY: the runs of a window were checked above; a row of the stage holds a chunk, and one row
-                        // is filled after the other, so that what is written past the end of one does not matter.
-                        unsafe {
-                            let row = staged.add(i * CHUNK);
-                            let mut to = row;
-                            for run in &chunk.runs {
-                                D::stage(window.add(run.offset), run.len, to);
-                                to = to.add(run.len * D::WIDTH);
-                            }
-                            to.write_bytes(0, bytes - chunk.inputs.len() * D::WIDTH);
-                            *window = row;
-                        }
+                        *window = staged.wrapping_add(i).cast();
                     }
                     &one_run[..]
                 };
                 // SAFETY: windows and runs are as checked or staged, there are as many weights as inputs, and the sums
                 // hold a region.
-                unsafe { D::accumulate(windows, runs, weights, sums.add(start - region.start), index == 0) };
+                unsafe { D::accumulate(windows, runs, weights, sums.add(group * D::PIXELS), index == 0) };
             }
         }
     }
 
-    /// Where the window of a position starts.
-    fn window(&self, position: usize) -> usize {
+    /// Where the windows of the first of some positions start; the last position's fills the rest.
+    fn windows(&self, positions: Range<usize>, input: &Reader<'_, u8>, len: usize, windows: &mut [*const u8]) {
         let corner = |at: usize| (at * self.stride) as isize - (self.kernel / 2) as isize;
-        self.input.at(0, corner(position / self.pitch), corner(position % self.pitch))
+        let (mut y, mut x) = (positions.start / self.pitch, positions.start % self.pitch);
+        let count = positions.len().min(windows.len());
+        let (used, rest) = windows.split_at_mut(count);
+        for window in used.iter_mut() {
+            *window = input.start(self.input.at(0, corner(y), corner(x)), len);
+            x += 1;
+            if x == self.pitch {
+                (y, x) = (y + 1, 0);
+            }
+        }
+        rest.fill(used[count - 1]);
     }
+}
+
+/// The first position of a group. The last group ends with the region and may repeat positions of the one before.
+fn start_of<D: Dot>(region: &Range<usize>, group: usize) -> usize {
+    (region.start + group * D::PIXELS).min(region.end.saturating_sub(D::PIXELS).max(region.start))
 }
 
 /// Do windows stand at equal distances?
@@ -232,10 +242,14 @@ impl<D: Dot> Work for Dense<D> {
         let count = LANES.min(self.output.shape.channels - first);
         let constants = &self.constants[block];
         let (mut y, mut x) = (region.start / self.pitch, region.start % self.pitch);
-        for i in 0..region.len() {
+        let last = (region.len() - 1) / D::PIXELS;
+        let last_start = start_of::<D>(&region, last);
+        for position in region.clone() {
             if x < self.output.shape.width {
-                // SAFETY: the sums of all positions of the region were written.
-                let sums = unsafe { &*(&raw const (*scratch.as_ptr()).sums).cast::<Sums>().add(i) };
+                let row =
+                    if position < last_start { position - region.start } else { last * D::PIXELS + position - last_start };
+                // SAFETY: the sums of all groups of the region were written.
+                let sums = unsafe { &*(&raw const (*scratch.as_ptr()).sums).cast::<Sums>().add(row) };
                 let at = self.output.at(first, y as isize, x as isize);
                 match self.output.element {
                     Element::Byte { zero_point } => {
