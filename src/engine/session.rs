@@ -49,7 +49,7 @@ impl Session {
         if !(1..=MAX_THREADS).contains(&options.threads) {
             return Err(EngineError::Threads(options.threads));
         }
-        let kernel = kernels::choose(options.kernel.as_deref(), options.mode)?;
+        let kernel = kernels::choose(options.kernel.as_deref(), options.mode, &model.network)?;
         let plan = Plan::new(model, options.mode, kernel, options.keep_layers)?;
         let pool = Pool::new(options.threads)?;
         let network = model.network.clone();

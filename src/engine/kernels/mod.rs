@@ -4,14 +4,17 @@
 //! items that threads run in any order. In int8 mode all kernels give the same bytes
 //! ([`arithmetic`](super::arithmetic)); [`portable`] is the oracle of the others.
 
+mod choice;
 pub(super) mod moves;
 mod portable;
 mod window;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+pub(super) use choice::choose;
+
 use super::{
-    EngineError, Mode,
+    Mode,
     arithmetic::{Epilogue, Weights},
     layout::{Layout, Map},
     memory::Memory,
@@ -66,16 +69,6 @@ fn all() -> impl Iterator<Item = &'static dyn Kernel> {
     #[cfg(not(target_arch = "x86_64"))]
     let native: &[&dyn Kernel] = &[];
     native.iter().copied().chain([&portable::Portable as &dyn Kernel])
-}
-
-/// The kernel of this name, or the preferred one that runs here.
-pub(super) fn choose(name: Option<&str>, mode: Mode) -> Result<&'static dyn Kernel, EngineError> {
-    let mut usable = all().filter(|kernel| kernel.runs(mode));
-    let chosen = match name {
-        Some(name) => usable.find(|kernel| kernel.name() == name),
-        None => usable.next(),
-    };
-    chosen.ok_or_else(|| EngineError::Kernel { name: name.unwrap_or_default().into(), mode, available: names(mode) })
 }
 
 /// Names of the kernels that this CPU can run in a mode, the preferred first.

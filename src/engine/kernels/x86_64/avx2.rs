@@ -1,5 +1,5 @@
-//! AVX2: `vpmaddubsw` on bytes and ±1, `vpmaddwd` on 16-bit words; AVX-VNNI: `vpdpbusd` on 256-bit registers. Three
-//! positions times 32 filters stay in registers.
+//! AVX2: `vpmaddubsw` on bytes and ±1, `vpmaddwd` on 16-bit words; AVX-VNNI: `vpdpbusd` on 256-bit registers. A few
+//! positions times 32 filters stay in registers: three where a product is added at once, two where it takes a register.
 //!
 //! `vpmaddubsw` sums two products, at most 510 in magnitude, in 16 bits. [`GROUPS`] of these sums fit 16 bits again.
 
@@ -10,8 +10,10 @@ use super::{
 };
 use std::{arch::x86_64::*, mem::MaybeUninit, ptr};
 
-/// Positions in registers.
-const ROWS: usize = 3;
+/// Positions in registers where multiplying and adding are two instructions.
+const ROWS: usize = 2;
+/// Positions in registers where they are one.
+const VNNI_ROWS: usize = 3;
 /// Registers of a group, or of the sums of a position.
 const COLUMNS: usize = 4;
 /// Groups that are summed in 16 bits: 64 · 510 < 2¹⁵.
@@ -39,13 +41,14 @@ pub(super) struct Words;
 /// Adds groups to sums that start as `$start` and grow by `$dot(sum, input, weight)`. Returns them and the next weights.
 macro_rules! products {
     ($dot:expr, $start:expr, $windows:expr, $range:expr, $weights:expr) => {{
-        let mut sums: [[__m256i; COLUMNS]; ROWS] = $start;
+        let mut sums = $start;
         let mut weights: *const __m256i = $weights;
         for at in $range.step_by(4) {
-            for (window, sums) in $windows.iter().zip(&mut sums) {
-                let input = _mm256_set1_epi32(window.add(at).cast::<i32>().read_unaligned());
-                for (column, sum) in sums.iter_mut().enumerate() {
-                    *sum = $dot(*sum, input, _mm256_load_si256(weights.add(column)));
+            let inputs = $windows.map(|window| _mm256_set1_epi32(window.add(at).cast::<i32>().read_unaligned()));
+            for column in 0..COLUMNS {
+                let weight = _mm256_load_si256(weights.add(column));
+                for (sums, input) in sums.iter_mut().zip(inputs) {
+                    sums[column] = $dot(sums[column], input, weight);
                 }
             }
             weights = weights.add(COLUMNS);
@@ -56,28 +59,28 @@ macro_rules! products {
 
 /// [`Dot::accumulate`] with 32-bit sums in registers.
 macro_rules! accumulate {
-    ($dot:expr, $windows:ident, $runs:ident, $weights:ident, $sums:ident, $first:ident) => {{
-        let windows: &[*const u8; ROWS] = $windows.try_into().expect("as many windows as it asks for");
-        let mut sums = [[_mm256_setzero_si256(); COLUMNS]; ROWS];
+    ($rows:ident, $dot:expr, $windows:ident, $runs:ident, $weights:ident, $sums:ident, $first:ident) => {{
+        let windows: &[*const u8; $rows] = $windows.try_into().expect("as many windows as it asks for");
+        let mut sums = [[_mm256_setzero_si256(); COLUMNS]; $rows];
         // SAFETY: promised by the caller; a `Sums` is four registers, a `Group` too.
         unsafe {
             let out = $sums.cast::<[__m256i; COLUMNS]>();
             if !$first {
-                sums = out.cast::<[[__m256i; COLUMNS]; ROWS]>().read_unaligned();
+                sums = out.cast::<[[__m256i; COLUMNS]; $rows]>().read_unaligned();
             }
             let mut weights = $weights.cast::<__m256i>();
             for run in $runs {
                 (sums, weights) = products!($dot, sums, windows, (run.offset..run.offset + run.len), weights);
             }
-            out.cast::<[[__m256i; COLUMNS]; ROWS]>().write_unaligned(sums);
+            out.cast::<[[__m256i; COLUMNS]; $rows]>().write_unaligned(sums);
         }
     }};
 }
 
 /// The parts that all of this file share.
 macro_rules! common {
-    () => {
-        const PIXELS: usize = ROWS;
+    ($rows:ident) => {
+        const PIXELS: usize = $rows;
         const REGION: usize = 192;
         const STEP: usize = 4;
         const EVEN: bool = false;
@@ -116,8 +119,8 @@ macro_rules! common {
 
 impl Dot for Bytes {
     const WIDTH: usize = 1;
-    const CHUNK: usize = CHUNK / 2;
-    common!();
+    const CHUNK: usize = CHUNK / 4;
+    common!(ROWS);
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn accumulate(windows: &[*const u8], runs: &[Run], weights: *const Group, sums: *mut Sums, first: bool) {
@@ -152,24 +155,32 @@ impl Dot for Bytes {
 
 impl Dot for VnniBytes {
     const WIDTH: usize = 1;
-    const CHUNK: usize = CHUNK / 2;
-    common!();
+    const CHUNK: usize = CHUNK / 4;
+    common!(VNNI_ROWS);
 
     #[target_feature(enable = "avx2,fma,avxvnni")]
     unsafe fn accumulate(windows: &[*const u8], runs: &[Run], weights: *const Group, sums: *mut Sums, first: bool) {
-        accumulate!(|sum, input, weight| _mm256_dpbusd_avx_epi32(sum, input, weight), windows, runs, weights, sums, first);
+        accumulate!(
+            VNNI_ROWS,
+            |sum, input, weight| _mm256_dpbusd_avx_epi32(sum, input, weight),
+            windows,
+            runs,
+            weights,
+            sums,
+            first
+        );
     }
 }
 
 impl Dot for Words {
     const WIDTH: usize = 2;
-    const CHUNK: usize = CHUNK / 2;
-    common!();
+    const CHUNK: usize = CHUNK / 4;
+    common!(ROWS);
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn accumulate(windows: &[*const u8], runs: &[Run], weights: *const Group, sums: *mut Sums, first: bool) {
         let dot = |sum, input, weight| _mm256_add_epi32(sum, _mm256_madd_epi16(input, weight));
-        accumulate!(dot, windows, runs, weights, sums, first);
+        accumulate!(ROWS, dot, windows, runs, weights, sums, first);
     }
 }
 
@@ -248,4 +259,4 @@ fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32; LANES] {
     floats
 }
 
-const _: () = assert!(Bytes::REGION <= REGION && Bytes::REGION.is_multiple_of(ROWS));
+const _: () = assert!(Bytes::REGION <= REGION && Bytes::REGION.is_multiple_of(ROWS * VNNI_ROWS));

@@ -1,0 +1,121 @@
+//! Which kernel runs a network: the one asked for, or the quickest on the network's own layers.
+
+use super::{Convolution, Kernel, all, names};
+use crate::{
+    engine::{
+        EngineError, Mode,
+        arithmetic::{Epilogue, Weights},
+        layout::{Buffer, Element},
+        memory::Memory,
+    },
+    model_file::BinaryWeights,
+    network::{Network, Operation, Precision, Shape},
+};
+use std::{
+    cmp::Reverse,
+    time::{Duration, Instant},
+};
+
+/// Kinds of layer that are timed, those with the most multiply-adds.
+const TRIALS: usize = 2;
+/// Filters of a trial.
+const FILTERS: usize = 32;
+/// Positions of a trial, about.
+const POSITIONS: usize = 384;
+/// Runs of a trial, of which the quickest counts.
+const RUNS: usize = 3;
+
+/// The kernel of this name, or the quickest that runs here.
+pub(in crate::engine) fn choose(
+    name: Option<&str>,
+    mode: Mode,
+    network: &Network,
+) -> Result<&'static dyn Kernel, EngineError> {
+    let usable: Vec<_> = all().filter(|kernel| kernel.runs(mode)).collect();
+    let chosen = match name {
+        Some(name) => usable.into_iter().find(|kernel| kernel.name() == name),
+        None => quickest(&usable, mode, network),
+    };
+    let kernel =
+        chosen.ok_or_else(|| EngineError::Kernel { name: name.unwrap_or_default().into(), mode, available: names(mode) })?;
+    log::info!("kernel {} for {mode} mode", kernel.name());
+    Ok(kernel)
+}
+
+/// The quickest of some kernels, the last of which is the portable one: wherever another runs, that one is slower.
+fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Option<&'static dyn Kernel> {
+    let (&last, others) = usable.split_last()?;
+    if others.len() < 2 || mode == Mode::F32 {
+        return Some(others.first().copied().unwrap_or(last));
+    }
+    let trials = trials(network);
+    let time = |kernel: &&'static dyn Kernel| {
+        let time: Duration = trials.iter().map(|trial| trial.time(*kernel)).sum();
+        log::debug!("kernel {}: {time:?} for the trial layers", kernel.name());
+        time
+    };
+    others.iter().copied().min_by_key(time)
+}
+
+/// A small piece of a layer.
+#[derive(Clone, Copy, PartialEq)]
+struct Trial {
+    input: Shape,
+    kernel: usize,
+    stride: usize,
+}
+
+/// The heaviest binary layers, each kind once.
+fn trials(network: &Network) -> Vec<Trial> {
+    let mut layers: Vec<_> = (0..network.layers().len()).collect();
+    layers.sort_by_key(|&layer| Reverse(network.layer_counts(layer).operations));
+    let mut trials = Vec::new();
+    for layer in layers.into_iter().map(|index| &network.layers()[index]) {
+        if let Operation::Convolution(c) = &layer.operation
+            && c.precision == Precision::Binary
+        {
+            let source = network.source_shape(layer.inputs[0]);
+            let height = (POSITIONS / source.width).clamp(1, source.height);
+            let trial = Trial { input: Shape { height, ..source }, kernel: c.kernel, stride: c.stride };
+            if !trials.contains(&trial) {
+                trials.push(trial);
+            }
+        }
+        if trials.len() == TRIALS {
+            break;
+        }
+    }
+    trials
+}
+
+impl Trial {
+    fn time(&self, kernel: &dyn Kernel) -> Duration {
+        let Shape { channels, height, width } = self.input;
+        let sides = |side: usize| side.div_ceil(self.stride);
+        let buffer =
+            |shape, border| Buffer { shape, element: Element::Byte { zero_point: 0 }, layout: kernel.layout(), border };
+        let input = buffer(self.input, self.kernel / 2);
+        let output = buffer(Shape { channels: FILTERS, height: sides(height), width: sides(width) }, 0);
+        let start = input.bytes().next_multiple_of(Memory::ALIGNMENT);
+        let Ok(memory) = Memory::new(start + output.bytes()) else { return Duration::MAX / TRIALS as u32 };
+
+        let inputs = channels * self.kernel * self.kernel;
+        let (scale, bias) = (vec![1.0; FILTERS], vec![0.0; FILTERS]);
+        let bits = vec![0; FILTERS * BinaryWeights::row_bytes(inputs)];
+        let weights = BinaryWeights { bits, inputs, scale: scale.clone(), bias: bias.clone() };
+        let work = kernel.convolution(Convolution {
+            kernel: self.kernel,
+            stride: self.stride,
+            weights: Weights::Bits(&weights),
+            epilogue: Epilogue { scale, bias, slope: 1.0 },
+            input: input.map(0),
+            output: output.map(start),
+        });
+        let run = |_| {
+            let start = Instant::now();
+            (0..work.items()).for_each(|item| work.run(item, &memory));
+            start.elapsed()
+        };
+        (0..RUNS).map(run).min().unwrap_or_default()
+    }
+}
