@@ -233,7 +233,7 @@ fn follow(sums: &Sums, constants: &Constants, slope: f32, column: usize) -> __m2
 
 /// What follows 32 sums, to bytes.
 #[target_feature(enable = "avx2,fma")]
-fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_point: u8) -> [u8; LANES] {
+pub(super) fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_point: u8) -> [u8; LANES] {
     // The plan refuses layers where |y| could reach 2³¹, so every y has an integer; packing clamps.
     let rounded = |column| _mm256_cvtps_epi32(follow(sums, constants, slope, column));
     let zero_point = _mm256_set1_epi16(zero_point.into());
@@ -250,7 +250,7 @@ fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_point: u8) -> [
 
 /// What follows 32 sums, to floats.
 #[target_feature(enable = "avx2,fma")]
-fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32; LANES] {
+pub(super) fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32; LANES] {
     let mut floats = [0.0; LANES];
     for column in 0..COLUMNS {
         // SAFETY: 8 of 32 floats.

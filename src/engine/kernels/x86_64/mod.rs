@@ -4,11 +4,13 @@ mod amx;
 mod avx2;
 mod avx512;
 mod dense;
+mod depthwise;
 mod pack;
 
-use super::{Convolution, Kernel, Work, portable::Portable};
+use super::{Convolution, Kernel, Work};
 use crate::engine::{Mode, arithmetic::Weights, layout::Layout};
 use dense::{Dense, Dot};
+use depthwise::Depthwise;
 use std::marker::PhantomData;
 
 /// The kernels, the preferred first.
@@ -38,7 +40,7 @@ impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
     }
 
     fn runs(&self, mode: Mode) -> bool {
-        mode == Mode::Int8 && (self.available)()
+        mode == Mode::Int8 && avx2::available() && (self.available)()
     }
 
     fn layout(&self) -> Layout {
@@ -53,6 +55,6 @@ impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
     }
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
-        Portable.depthwise(convolution)
+        Box::new(Depthwise::new(convolution))
     }
 }
