@@ -6,8 +6,9 @@ _root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ONEBIT_CACHE="${ONEBIT_CACHE:-$HOME/.cache/onebit_detector}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$_root/target}"
 
-# Puts $2 in front of the path list named $1, once.
+# Puts $2 in front of, or at the end of, the path list named $1, once.
 _prepend() { case ":${!1:-}:" in *":$2:"*) ;; *) export "$1=$2${!1:+:${!1}}" ;; esac; }
+_append() { case ":${!1:-}:" in *":$2:"*) ;; *) export "$1=${!1:+${!1}:}$2" ;; esac; }
 
 if [ -n "${ROS_DISTRO:-}" ] && [ "${ONEBIT_ROS:-}" != wheels ]; then
   export ONEBIT_ROS=sourced
@@ -15,9 +16,11 @@ if [ -n "${ROS_DISTRO:-}" ] && [ "${ONEBIT_ROS:-}" != wheels ]; then
   # vision_msgs, if setup had to build it: behind the installation, which wins once it has its own.
   _prefix="$ONEBIT_CACHE/vision_msgs-$ROS_DISTRO"
   if [ -e "$_prefix/share/vision_msgs" ]; then
-    case ":$AMENT_PREFIX_PATH:" in *":$_prefix:"*) ;; *) export AMENT_PREFIX_PATH="$AMENT_PREFIX_PATH:$_prefix" ;; esac
-    export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$_prefix/lib"
-    for _dir in "$_prefix"/lib/python3*/site-packages; do export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$_dir"; done
+    _append AMENT_PREFIX_PATH "$_prefix"
+    _append LD_LIBRARY_PATH "$_prefix/lib"
+    for _dir in "$_prefix"/{lib,local/lib}/python3*/{site,dist}-packages; do
+      [ ! -d "$_dir" ] || _append PYTHONPATH "$_dir"
+    done
   fi
 else
   export ONEBIT_ROS=wheels
@@ -31,7 +34,8 @@ else
 fi
 # colcon puts the package's own install folder first when it tests, and r2r is built again when the list changes. With the
 # folder there from the start, the list stays the same.
-_prepend AMENT_PREFIX_PATH "$ONEBIT_CACHE/colcon/install/onebit_detector"
+export ONEBIT_COLCON="$ONEBIT_CACHE/colcon"
+_prepend AMENT_PREFIX_PATH "$ONEBIT_COLCON/install/onebit_detector"
 
 # bindgen, which r2r builds with: libclang from its wheel. That has no compiler headers (stdbool.h), gcc's serve.
 for _dir in "${ONEBIT_ROS_PYTHON%/bin/python}"/lib/python3*/site-packages/clang/native; do
@@ -45,5 +49,8 @@ for _dir in "$ONEBIT_CACHE"/python/lib/python3*/site-packages/onnxruntime/capi/l
   export ORT_DYLIB_PATH="$_dir"
 done
 _prepend PATH "$ONEBIT_CACHE/tools/bin"
+
+# The demo and the tests stay on this machine, and carry large images in shared memory.
+export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST FASTRTPS_DEFAULT_PROFILES_FILE="$_root/config/fastdds.xml"
 unset _root _prefix _dir
-unset -f _prepend
+unset -f _prepend _append

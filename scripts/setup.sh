@@ -37,7 +37,8 @@ virtual_environment() {
     "$python" -m venv ${VENV_OPTIONS:-} "$venv" ||
       fail "python3 cannot make a virtual environment. Debian, Ubuntu: apt install python3-venv"
   fi
-  "$venv/bin/python" -m pip install -q --disable-pip-version-check "${@/#/-r}"
+  # Without PYTHONPATH, in which a sourced ROS 2 stands: what is only there has no programs in the environment.
+  env -u PYTHONPATH "$venv/bin/python" -m pip install -q --disable-pip-version-check "${@/#/-r}"
 }
 
 # Repairs the wheels of ROS in $1. Each step may be repeated.

@@ -76,3 +76,79 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     Ok(())
 }
+
+/// Times `rounds` images of mid grey, after one to warm up.
+fn measure(session: &mut Session, rounds: u32, load_ms: f64) -> Benchmark {
+    let grey = vec![128; 3 * session.network().input().width];
+    let mut input = session.input_mut();
+    (0..input.height()).for_each(|y| input.write_row(y, &grey));
+    session.run();
+
+    let progress = ProgressBar::new(u64::from(rounds)); // drawn on a terminal only
+    let mut totals = Vec::new();
+    let mut layers = vec![Vec::new(); session.profile().len()];
+    for _ in 0..rounds {
+        let start = Instant::now();
+        session.run();
+        totals.push(start.elapsed().as_secs_f64() * 1e3);
+        for (times, layer) in layers.iter_mut().zip(session.profile()) {
+            times.push(layer.nanoseconds as f64 * 1e-6);
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Benchmark::new(session, totals, layers, load_ms)
+}
+
+impl Benchmark {
+    fn new(session: &Session, mut totals: Vec<f64>, layers: Vec<Vec<f64>>, load_ms: f64) -> Self {
+        let network = session.network();
+        let rounds = totals.len() as u32;
+        let median_ms = median(&mut totals);
+        let medians: Vec<f64> = layers.into_iter().map(|mut times| median(&mut times)).collect();
+        let sum: f64 = medians.iter().sum();
+        let layers = session.profile().iter().zip(medians).map(|(layer, median_ms)| LayerBenchmark {
+            name: layer.name.clone(),
+            kernel: layer.kernel.to_owned(),
+            median_ms,
+            share: median_ms / sum,
+            giga_operations_per_second: rate(2 * layer.macs, median_ms),
+        });
+        Self {
+            network: network.name().to_owned(),
+            input: network.input().to_string(),
+            mode: session.mode().to_string(),
+            kernel: session.kernel().to_owned(),
+            threads: session.threads(),
+            rounds,
+            load_ms,
+            median_ms,
+            min_ms: totals[0], // sorted by `median`
+            giga_operations_per_second: rate(network.counts().operations, median_ms),
+            layers: layers.collect(),
+        }
+    }
+
+    fn print(&self) {
+        println!("{} {}, {}, kernel {}, {} threads", self.network, self.input, self.mode, self.kernel, self.threads);
+        println!("{:<14}{:>10}{:>8}{:>9}  kernel", "layer", "ms", "share", "GOP/s");
+        for LayerBenchmark { name, kernel, median_ms, share, giga_operations_per_second } in &self.layers {
+            let share = 100.0 * share;
+            println!("{name:<14}{median_ms:>10.3}{share:>7.1}%{giga_operations_per_second:>9.1}  {kernel}");
+        }
+        let Self { load_ms, median_ms, min_ms, rounds, .. } = self;
+        println!("load {load_ms:.1} ms; {rounds} images: median {median_ms:.2} ms, minimum {min_ms:.2} ms");
+        println!("{:.1} GOP/s", self.giga_operations_per_second);
+    }
+}
+
+/// Sorts the times; they are not empty.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Operations per nanosecond; 0 for what took no measurable time.
+fn rate(operations: u64, ms: f64) -> f64 {
+    if ms > 0.0 { operations as f64 / (ms * 1e6) } else { 0.0 }
+}

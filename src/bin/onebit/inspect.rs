@@ -50,7 +50,7 @@ struct LayerInspection {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let model = Model::load(&arguments.model)?;
     let file_bytes = fs::metadata(&arguments.model).with_context(|| arguments.model.display().to_string())?.len();
-    let inspection = Inspection::new(&model, file_bytes);
+    let inspection = Inspection::new(&model, file_bytes, model.hash()?);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&inspection)?);
     } else {
@@ -60,16 +60,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Inspection {
-    fn new(model: &Model, file_bytes: u64) -> Self {
+    fn new(model: &Model, file_bytes: u64, sha256: String) -> Self {
         let network = &model.network;
-        let layers = network.layers().iter().zip(network.shapes()).enumerate().map(|(index, (layer, shape))| {
-            LayerInspection {
+        let layers =
+            network.layers().iter().zip(network.shapes()).enumerate().map(|(index, (layer, shape))| LayerInspection {
                 name: layer.name.clone(),
                 operation: describe(&layer.operation),
                 output: [shape.channels, shape.height, shape.width],
                 counts: network.layer_counts(index),
-            }
-        });
+            });
         let Counts { parameters, operations, .. } = network.counts();
         Self {
             network: network.name().to_owned(),
@@ -78,7 +77,7 @@ impl Inspection {
             parameters,
             operations,
             file_bytes,
-            sha256: model.hash(),
+            sha256,
             int8: model.quantization.is_some(),
             provenance: model.provenance.clone(),
             layers: layers.collect(),

@@ -1,8 +1,7 @@
 //! `onebit`: make, inspect, run, measure and export one-bit detectors.
 
 mod bench;
-mod detect;
-mod eval;
+
 mod export_onnx;
 mod inspect;
 mod new;
@@ -32,10 +31,9 @@ Exit codes: 0 all went well, 1 something failed (the message says what), 2 the c
 enum Command {
     New(new::Arguments),
     Inspect(inspect::Arguments),
-    Detect(detect::Arguments),
+
     Bench(bench::Arguments),
     ExportOnnx(export_onnx::Arguments),
-    Eval(eval::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,10 +41,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::New(arguments) => new::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Detect(arguments) => detect::run(&arguments),
+
         Command::Bench(arguments) => bench::run(&arguments),
         Command::ExportOnnx(arguments) => export_onnx::run(&arguments),
-        Command::Eval(arguments) => eval::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
+use image::{Rgb, RgbImage};
 use onebit_detector::{
     engine,
-    model_file::Model,
+    model_file::{Model, Quantization},
     network::{InputSize, NetworkSpec, Topology},
 };
 use std::{fs, path::PathBuf};
@@ -39,11 +40,22 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let network = arguments.spec()?.build()?;
     let mut model = Model::random(network, arguments.seed);
-    model.quantization = Some(engine::calibrate_on_noise(&model, arguments.seed)?);
+    model.quantization = Some(calibrate_on_noise(&model)?);
     model.save(&arguments.output)?;
     let bytes = fs::metadata(&arguments.output)?.len();
     println!("{}: {}, {bytes} bytes", arguments.output.display(), model.network.name());
     Ok(())
+}
+
+/// Ranges for int8 mode, measured on an image of noise. Its size does not matter to them: a small one is quick.
+fn calibrate_on_noise(model: &Model) -> Result<Vec<Quantization>> {
+    let mut small = model.clone();
+    small.network = model.network.with_input(InputSize { width: 128, height: 128 })?;
+    let noise = RgbImage::from_fn(128, 128, |x, y| {
+        let hash = (x * 128 + y).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
+        Rgb([hash as u8, (hash >> 8) as u8, (hash >> 16) as u8])
+    });
+    Ok(engine::calibrate(&small, [noise])?)
 }
 
 impl Arguments {
