@@ -4,6 +4,7 @@
 //! decodes the network's output by its head, carries the boxes back into pixels of the image and suppresses all but the
 //! best of those that lie on each other. [`Detector`] is all of it.
 
+mod annotate;
 mod boxes;
 mod detector;
 mod heads;
@@ -13,6 +14,7 @@ pub mod nms;
 mod postprocess;
 mod resample;
 
+pub use annotate::annotate;
 pub use boxes::{BBox, Detection};
 pub use detector::{Detector, DetectorError, Timings};
 pub use image::{ImageError, ImageView, PixelFormat};

@@ -1,1 +1,4 @@
-//! Where frames come from offline.
+//! Where frames and their labels come from offline.
+
+pub mod images;
+pub mod kitti;

@@ -219,8 +219,8 @@ mod tests {
         check(&[&2u64.to_le_bytes()[..], &[0xff, 0xfe]].concat(), "not a safetensors file: header: expected value");
         check(&file(&tensor(r#"{"dtype":"U9","shape":[1],"data_offsets":[0,1]}"#), 1), "unknown variant `U9`");
         check(&file(&tensor(r#"{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}"#), 1), "invalid value: integer `-1`");
-        check(&file(&tensor(r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#), 1), "truncated: 77 bytes, must be 78");
-        check(&file(&tensor(r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#), 3), "79 bytes, must end after 78");
+        check(&file(&tensor(r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#), 1), "truncated: 80 bytes, must be 81");
+        check(&file(&tensor(r#"{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#), 3), "82 bytes, must end after 81");
         check(&file(&tensor(r#"{"dtype":"U8","shape":[2],"data_offsets":[1,3]}"#), 3), "tensor 'x': starts at byte 1");
         check(&file(&tensor(r#"{"dtype":"U8","shape":[3],"data_offsets":[0,2]}"#), 2), "tensor 'x': shape [3] of U8");
         check(&file(&tensor(r#"{"dtype":"U8","shape":[0],"data_offsets":[0,-1]}"#), 2), "invalid value: integer `-1`");

@@ -1,7 +1,8 @@
 //! From metadata and named tensors to a model.
 
 use super::{
-    BinaryWeights, FORMAT, FORMAT_VERSION, FullWeights, LayerWeights, Model, ModelError, Quantization, TensorError,
+    BinaryWeights, FORMAT, FORMAT_VERSION, FullWeights, LayerWeights, Model, ModelError, Preprocessing, Provenance,
+    Quantization, TensorError,
     checksum::checksum,
     container::{Container, Tensor},
     encode::name,
@@ -16,50 +17,46 @@ use std::{collections::BTreeMap, mem::size_of};
 /// The model that the container holds, every part of it checked.
 ///
 /// The checksum comes last, so that a file which is wrong for a reason is told that reason.
-pub(super) fn decode(mut container: Container<'_>) -> Result<Model, ModelError> {
-    let computed = checksum(&container);
-    let Metadata { network, preprocessing, provenance, sha256 } = Metadata::take(&mut container.metadata)?;
-    let mut tensors = Tensors(container.tensors);
+pub(super) fn decode(container: &Container<'_>) -> Result<Model, ModelError> {
+    let Metadata { network, preprocessing, provenance, sha256 } = Metadata::read(&container.metadata)?;
+    let mut tensors = Tensors(container.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect());
     let weights = (0..network.layers().len()).map(|index| tensors.layer(&network, index)).collect::<Result<_, _>>()?;
     let quantization = tensors.quantization(network.layers().len())?;
     tensors.finish()?;
     let model = Model { network, weights, quantization, preprocessing, provenance };
     model.check()?;
-    if sha256 != computed {
-        return Err(ModelError::Checksum { stated: sha256, computed });
-    }
-    Ok(model)
+    let computed = checksum(container);
+    if computed == sha256 { Ok(model) } else { Err(ModelError::Checksum { stated: sha256.into(), computed }) }
 }
 
 /// The metadata's entries, each read.
-struct Metadata {
+struct Metadata<'a> {
     network: Network,
-    preprocessing: super::Preprocessing,
-    provenance: super::Provenance,
-    sha256: String,
+    preprocessing: Preprocessing,
+    provenance: Provenance,
+    sha256: &'a str,
 }
 
-impl Metadata {
-    fn take(entries: &mut BTreeMap<String, String>) -> Result<Self, ModelError> {
-        let mut take = |key| entries.remove(key).ok_or_else(|| ModelError::metadata(key, "missing"));
-        let format = take(key::FORMAT)?;
+impl<'a> Metadata<'a> {
+    fn read(entries: &'a BTreeMap<String, String>) -> Result<Self, ModelError> {
+        let entry = |key| entries.get(key).ok_or_else(|| ModelError::metadata(key, "missing"));
+        let format = entry(key::FORMAT)?;
         if format != FORMAT {
             return Err(ModelError::metadata(key::FORMAT, format!("'{format}', must be '{FORMAT}'")));
         }
-        let version = take(key::FORMAT_VERSION)?;
+        let version = entry(key::FORMAT_VERSION)?;
         if version != FORMAT_VERSION {
-            return Err(ModelError::Version(version));
+            return Err(ModelError::Version(version.clone()));
         }
-        let metadata = Self {
-            network: from_json(key::NETWORK, &take(key::NETWORK)?)?,
-            preprocessing: from_json(key::PREPROCESSING, &take(key::PREPROCESSING)?)?,
-            provenance: from_json(key::PROVENANCE, &take(key::PROVENANCE)?)?,
-            sha256: take(key::SHA256)?,
-        };
-        match entries.keys().next() {
-            Some(key) => Err(ModelError::metadata(key, "the format has no such entry")),
-            None => Ok(metadata),
+        if let Some(key) = entries.keys().find(|key| !key::ALL.contains(&key.as_str())) {
+            return Err(ModelError::metadata(key, "the format has no such entry"));
         }
+        Ok(Self {
+            network: from_json(key::NETWORK, entry(key::NETWORK)?)?,
+            preprocessing: from_json(key::PREPROCESSING, entry(key::PREPROCESSING)?)?,
+            provenance: from_json(key::PROVENANCE, entry(key::PROVENANCE)?)?,
+            sha256: entry(key::SHA256)?,
+        })
     }
 }
 
@@ -68,7 +65,7 @@ fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, ModelError
 }
 
 /// The tensors that are not read yet.
-struct Tensors<'a>(BTreeMap<String, Tensor<'a>>);
+struct Tensors<'a>(BTreeMap<&'a str, &'a Tensor<'a>>);
 
 impl<'a> Tensors<'a> {
     fn layer(&mut self, network: &Network, index: usize) -> Result<LayerWeights, ModelError> {
@@ -101,7 +98,7 @@ impl<'a> Tensors<'a> {
     }
 
     fn bytes(&mut self, name: &str, shape: &[usize]) -> Result<Vec<u8>, ModelError> {
-        Ok(self.take(name, Dtype::U8, shape)?.data.into_owned())
+        Ok(self.take(name, Dtype::U8, shape)?.data.to_vec())
     }
 
     fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -111,13 +108,13 @@ impl<'a> Tensors<'a> {
     }
 
     /// The container has compared shape and bytes, so what comes back is as long as its shape says.
-    fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Tensor<'a>, ModelError> {
+    fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a Tensor<'a>, ModelError> {
         let tensor = self.0.remove(name).ok_or_else(|| TensorError::Missing.of(name))?;
         if tensor.dtype != dtype {
             return Err(TensorError::Dtype { expected: dtype, found: tensor.dtype }.of(name));
         }
         if tensor.shape != shape {
-            return Err(TensorError::Shape { expected: shape.to_vec(), found: tensor.shape }.of(name));
+            return Err(TensorError::Shape { expected: shape.to_vec(), found: tensor.shape.clone() }.of(name));
         }
         Ok(tensor)
     }

@@ -48,13 +48,13 @@ pub(super) fn encode(model: &Model) -> Result<Container<'_>, ModelError> {
 }
 
 fn metadata(model: &Model) -> BTreeMap<String, String> {
-    let json = |key, value: String| (String::from(key), value);
+    let entry = |key, value: String| (String::from(key), value);
     BTreeMap::from([
-        json(key::FORMAT, FORMAT.into()),
-        json(key::FORMAT_VERSION, FORMAT_VERSION.into()),
-        json(key::NETWORK, to_json(&model.network)),
-        json(key::PREPROCESSING, to_json(&model.preprocessing)),
-        json(key::PROVENANCE, to_json(&model.provenance)),
+        entry(key::FORMAT, FORMAT.into()),
+        entry(key::FORMAT_VERSION, FORMAT_VERSION.into()),
+        entry(key::NETWORK, to_json(&model.network)),
+        entry(key::PREPROCESSING, to_json(&model.preprocessing)),
+        entry(key::PROVENANCE, to_json(&model.provenance)),
     ])
 }
 
@@ -77,7 +77,7 @@ fn tensors(model: &Model) -> BTreeMap<String, Tensor<'_>> {
                 tensors.insert(name::weight(layer), floats(shape.into(), &full.weights));
                 tensors.insert(name::bias(layer), floats(vec![shape[0]], &full.bias));
             }
-            _ => {} // no weights: the model is checked
+            _ => {} // the model is checked, so this layer has no weights
         }
     }
     if let Some(ranges) = &model.quantization {

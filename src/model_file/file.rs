@@ -24,7 +24,7 @@ impl Model {
     /// # Errors
     /// Each way in which a file can be wrong has its own variant of [`ModelError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        decode(Container::parse(bytes)?)
+        decode(&Container::parse(bytes)?)
     }
 
     /// Writes the model to a file. A file that is there already is replaced in one step, or not at all.

@@ -42,4 +42,6 @@ mod key {
     pub(super) const PREPROCESSING: &str = "preprocessing";
     pub(super) const PROVENANCE: &str = "provenance";
     pub(super) const SHA256: &str = "sha256";
+
+    pub(super) const ALL: [&str; 6] = [FORMAT, FORMAT_VERSION, NETWORK, PREPROCESSING, PROVENANCE, SHA256];
 }

@@ -90,7 +90,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// As three nodes that only move values, which runtimes keep in 8 bits where they have no such `SpaceToDepth`:
+    /// As three nodes that only move values; not every runtime that quantises a graph has `SpaceToDepth` in 8 bits:
     /// `[1, C, h·b, w·b]` → `[1, C, h, b, w, b]` → `[1, b, b, C, h, w]` → `[1, b·b·C, h, w]`.
     fn space_to_depth(&mut self, index: usize, block: usize) {
         let layer = &self.network.layers()[index];

@@ -33,10 +33,6 @@ impl Parts {
         }
     }
 
-    pub(crate) fn tensor(&mut self, name: &str) -> &mut Part {
-        self.tensors.get_mut(name).unwrap()
-    }
-
     /// Puts the right checksum in.
     pub(crate) fn seal(&mut self) {
         let mut digest = Sha256::new();

@@ -22,7 +22,7 @@ pub(crate) fn calibrated(model: Model) -> Model {
     Model { quantization: Some(ranges), ..model }
 }
 
-/// The smallest network with a layer of each kind; its filters have no whole number of bytes.
+/// A small network with a layer of each kind; sides are odd, filters take no whole number of bytes.
 pub(crate) fn tiny() -> Network {
     let convolution = |filters, kernel, precision, batch_norm| {
         let activation = if batch_norm { Activation::Leaky } else { Activation::Linear };
@@ -41,7 +41,7 @@ pub(crate) fn tiny() -> Network {
     let layer = |(name, inputs, operation): (&str, _, _)| Layer { name: name.into(), inputs, operation };
     Network::new(Description {
         name: "tiny".into(),
-        input: InputSize { width: 12, height: 8 },
+        input: InputSize { width: 11, height: 7 },
         classes: vec!["car".into()],
         layers: layers.map(layer).into(),
         head: Head::Region(RegionHead { anchors: vec![Anchor(1.0, 1.5)] }),

@@ -37,6 +37,7 @@ fn environment() -> &'static Environment {
     ENVIRONMENT.get_or_init(|| {
         let library = env::var("ORT_DYLIB_PATH")
             .expect("ORT_DYLIB_PATH must name libonnxruntime.so, 1.24 or later: run the tests by `make test`");
-        ort::init_from(&library).and_then(|e| e.build()).unwrap_or_else(|e| panic!("{library}: {e}"))
+        let builder = ort::init_from(&library).unwrap_or_else(|e| panic!("{library}: {e}"));
+        builder.build().unwrap_or_else(|e| panic!("{library}: {e}"))
     })
 }

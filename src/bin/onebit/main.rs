@@ -1,6 +1,7 @@
 //! `onebit`: make, inspect, run, measure and export one-bit detectors.
 
 mod bench;
+mod detect;
 
 mod export_onnx;
 mod inspect;
@@ -32,6 +33,7 @@ enum Command {
     New(new::Arguments),
     Inspect(inspect::Arguments),
 
+    Detect(detect::Arguments),
     Bench(bench::Arguments),
     ExportOnnx(export_onnx::Arguments),
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::New(arguments) => new::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
 
+        Command::Detect(arguments) => detect::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::ExportOnnx(arguments) => export_onnx::run(&arguments),
     };

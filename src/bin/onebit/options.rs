@@ -1,7 +1,13 @@
 //! Options that several commands share.
 
+use anyhow::Result;
 use clap::{Args, ValueEnum};
-use onebit_detector::engine;
+use onebit_detector::{
+    detection::{Detector, DetectorOptions},
+    engine,
+    model_file::Model,
+};
+use std::path::PathBuf;
 
 /// How the engine runs.
 #[derive(Args)]
@@ -36,5 +42,36 @@ impl EngineArguments {
             kernel: self.kernel.clone(),
             ..engine::Options::default()
         }
+    }
+}
+
+/// Which model finds what.
+#[derive(Args)]
+pub(crate) struct DetectorArguments {
+    /// The model file
+    model: PathBuf,
+    /// The lowest score of a box, 0 to 1
+    #[arg(long, default_value_t = 0.5)]
+    score: f32,
+    /// Of two boxes of one class with a higher IoU, the better one is reported
+    #[arg(long, default_value_t = 0.45)]
+    nms_iou: f32,
+    /// The largest number of boxes in a picture
+    #[arg(long, default_value_t = 100)]
+    max_detections: usize,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+impl DetectorArguments {
+    pub(crate) fn load(&self) -> Result<Detector> {
+        let options = DetectorOptions {
+            score_threshold: self.score,
+            nms_iou: self.nms_iou,
+            max_detections: self.max_detections,
+            ..DetectorOptions::default()
+        };
+        let model = Model::load(&self.model)?;
+        Ok(Detector::new(&model, &self.engine.options(), options)?)
     }
 }
