@@ -20,7 +20,7 @@ os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
 
 import rclpy  # noqa: E402  after the domain is set
 from detector_process import DetectorProcess, Launch  # noqa: E402
-from peer import NODE, Peer  # noqa: E402
+from peer import Peer  # noqa: E402
 
 CLASSES = ["car", "pedestrian", "cyclist"]
 
@@ -87,72 +87,83 @@ class RunningNode(DetectorProcess):
             self.reader.join(5)
         return "\n".join(self.lines)
 
-    def wait_for(self, text, seconds=10):
-        end = time.monotonic() + seconds
-        while text not in self.output():
-            assert time.monotonic() < end, f"'{text}' was not logged:\n{self.output()}"
-            time.sleep(0.02)
+
+class Stage:
+    """At most one node runs at a time: all of them would answer the peer."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.running = None
+        self.command = None
+
+    def begin(self, command, transport="raw"):
+        """Starts a node and waits until it hears the peer and is heard."""
+        self.end()
+        self.running = RunningNode(command)
+        self.command = command
+        self.peer.connect(self.running, transport)
+        return self.running
+
+    def reuse(self, command, transport="raw"):
+        """The running node, if this very command started it; else a new one."""
+        if self.running and self.running.running() and self.command == command:
+            return self.running
+        return self.begin(command, transport)
+
+    def end(self):
+        """Ends the node, which must end well."""
+        node, self.running = self.running, None
+        if node is None:
+            return
+        try:
+            assert node.stop() == 0, node.output()
+            assert "panicked" not in node.output()
+        finally:
+            node.process.kill()
+            node.process.wait()
+        self.peer.wait_until_gone()
+
+
+@pytest.fixture(scope="session")
+def stage(peer):
+    stage = Stage(peer)
+    yield stage
+    stage.end()
 
 
 @pytest.fixture
 def command(binary, model):
-    """The launch file's command line, with the test's model and further parameters, as (name, value) pairs."""
+    """The launch file's command line: its arguments, the test's model and further parameters, as (name, value) pairs."""
 
-    def build(*parameters):
-        return Launch().command(binary, [("model.path", model), *parameters])
+    def build(*parameters, **arguments):
+        return Launch(**arguments).command(binary, [("model.path", model), *parameters])
 
     return build
 
 
-def run(command, peer, transport="raw"):
-    """Runs a node until the test that uses it is over; it must then end well."""
-    node = RunningNode(command)
-    try:
-        peer.connect(node, transport)
-        yield node
-        if node.running():
-            assert node.stop() == 0, node.output()
-        assert "panicked" not in node.output()
-    finally:
-        node.process.kill()
-        node.process.wait()
-        peer.wait_until_gone()
+@pytest.fixture
+def node(stage, command):
+    """A node for tests that leave it as it is."""
+    return stage.reuse(command(("score_threshold", 0.25)))
 
 
 @pytest.fixture
-def start(command, peer):
-    """Starts a node with parameters and waits until it hears the peer and is heard."""
-    running = []
-
-    def begin(*parameters, transport="raw"):
-        generator = run(command(*parameters), peer, transport)
-        running.append(generator)
-        return next(generator)
-
-    yield begin
-    for generator in running:
-        next(generator, None)
-
-
-@pytest.fixture(scope="module")
-def node(binary, model, peer):
-    """One node for all tests of a module that leave it as it is."""
-    parameters = [("model.path", model), ("score_threshold", 0.25)]
-    yield from run(Launch().command(binary, parameters), peer)
+def start(stage, command):
+    """Starts a node with parameters and launch arguments of the test's own."""
+    yield lambda *parameters, **arguments: stage.begin(command(*parameters, **arguments))
+    stage.end()
 
 
 @pytest.fixture
-def refused(command):
+def refused(binary, model):
     """Starts a node that must refuse to start; returns what it says."""
 
-    def begin(*arguments, parameters=()):
-        result = subprocess.run([*command(*parameters), *arguments], capture_output=True, text=True, timeout=20)
+    def begin(*arguments):
+        command = [str(binary), "--ros-args", "-p", f"model.path:={model}", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20)
         output = result.stdout + result.stderr
-        assert result.returncode not in (0, -6, -11, 101), f"exit code {result.returncode}:\n{output}"
+        assert result.returncode == 1, f"exit code {result.returncode}:\n{output}"
         assert "panicked" not in output
         return output
 
     return begin
-
-
-__all__ = ["NODE"]

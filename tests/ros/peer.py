@@ -8,6 +8,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
+from PIL import Image as Picture
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -42,14 +43,21 @@ class Peer(Node):
         self.spin_until(lambda: False, seconds)
 
     def connect(self, process, transport="raw"):
-        """Waits until a node has started, hears the camera and is heard."""
-        camera = self.cameras[transport]
+        """Waits until a node has started, hears the camera and is heard.
 
-        def connected():
+        That each sees the other is not enough, messages may still be lost: the proof is an answer.
+        """
+        first = self.stamp
+        black = Picture.new("RGB", (32, 32))
+        probe = raw_image(np.asarray(black)) if transport == "raw" else compressed_image(black, "png")
+        end = time.monotonic() + 20
+        while not any(array.header.stamp.sec > first for array in self.arrays):
             assert process.running(), f"the node ended:\n{process.output()}"
-            return camera.get_subscription_count() and self.count_publishers("/detections")
-
-        assert self.spin_until(connected, 20), f"the node is not seen:\n{process.output()}"
+            assert time.monotonic() < end, f"the node does not answer:\n{process.output()}"
+            stamp = self.send(probe)
+            self.spin_until(lambda: self.answers(stamp), 0.2)
+        self.arrays[:] = [array for array in self.arrays if array.header.stamp.sec > first]
+        self.spin_for(0.1)
 
     def wait_until_gone(self):
         assert self.spin_until(lambda: not self.count_publishers("/detections"), 20), "the node is still seen"

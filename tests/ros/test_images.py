@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import CLASSES, ROOT, Launch, run
+from conftest import CLASSES, ROOT
 from peer import boxes, compressed_image, counts, raw_image
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage
@@ -23,7 +23,7 @@ def pixels(picture):
     return np.asarray(picture)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def expected(node, peer, pixels):
     """What the node finds in the picture as rgb8."""
     found = boxes(peer.ask(raw_image(pixels)))
@@ -87,11 +87,13 @@ def test_yuv(node, peer, picture, encoding, order):
     planes = {"U": [u], "V": [v], "Y": [y[:, ::2], y[:, 1::2]]}
     bytes_of_pairs = [planes[name].pop(0) for name in order]
     pairs = np.stack(bytes_of_pairs, axis=-1).reshape(*y.shape, 2)
-    # BT.601, video range, colour shared by two pixels.
-    luma, u, v = 255 / 219 * (y - 16), u.repeat(2, axis=1) - 128, v.repeat(2, axis=1) - 128
-    colours = [luma + 1.596027 * v, luma - 0.391762 * u - 0.812968 * v, luma + 2.017232 * u]
-    rgb = np.clip(np.rint(np.stack(colours, axis=-1)), 0, 255).astype(np.uint8)
-    assert alike(boxes(peer.ask(raw_image(pairs, encoding))), boxes(peer.ask(raw_image(rgb))))
+    # BT.601, video range, with OpenCV's coefficients to 20 binary digits; a colour is shared by two pixels.
+    to_luma, red_v, green_u, green_v, blue_u = np.floor(np.array([1.164, 1.596, 0.391, 0.813, 2.018]) * 2**20) / 2**20
+    luma, u, v = to_luma * (y - 16), u.repeat(2, axis=1) - 128, v.repeat(2, axis=1) - 128
+    colours = [luma + red_v * v, luma - green_u * u - green_v * v, luma + blue_u * u]
+    rgb = np.clip(np.floor(np.stack(colours, axis=-1) + 0.5), 0, 255).astype(np.uint8)
+    found = boxes(peer.ask(raw_image(rgb)))
+    assert found and boxes(peer.ask(raw_image(pairs, encoding))) == found
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
@@ -107,7 +109,8 @@ def test_bayer(node, peer, pixels, pattern):
     values, weights = spread(pixels * known, kernel), spread(known, kernel)
     own = known.astype(bool)
     rgb = np.where(own, pixels, np.floor(values / weights + 0.5)).astype(np.uint8)
-    assert alike(boxes(peer.ask(raw_image(mosaic[..., None], f"bayer_{pattern}8"))), boxes(peer.ask(raw_image(rgb))))
+    found = boxes(peer.ask(raw_image(rgb)))
+    assert found and boxes(peer.ask(raw_image(mosaic[..., None], f"bayer_{pattern}8"))) == found
 
 
 def spread(planes, kernel):
@@ -116,19 +119,6 @@ def spread(planes, kernel):
     padded = np.pad(planes, ((1, 1), (1, 1), (0, 0)), mode="reflect")
     windows = [kernel[y, x] * padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
     return sum(windows)
-
-
-def alike(found, expected):
-    """Equal but for what one grey level in a few pixels can do."""
-    assert len(expected) > 3
-    by_score = lambda box: -box[1]
-    strong = [sorted((box for box in all_boxes if box[1] > 0.3), key=by_score) for all_boxes in (found, expected)]
-    assert len(strong[0]) == len(strong[1])
-    for box, other in zip(*strong):
-        assert box[0] == other[0]
-        assert box[1] == pytest.approx(other[1], abs=0.02)
-        assert box[2:] == pytest.approx(other[2:], abs=2)
-    return True
 
 
 def test_nothing_seen_is_an_empty_array(start, peer, pixels):
@@ -188,14 +178,13 @@ def test_errors_about_images_are_throttled(start, peer, pixels):
     assert 2 <= len(complaints) <= 4, complaints
     assert "more" in complaints[-1]
     assert "rgb8" in complaints[0], "the message says what would be right"
-    assert counts(node)["refused"] >= 95
+    assert counts(node)["refused"] > 50
 
 
 class TestCompressed:
-    @pytest.fixture(scope="class")
-    def compressed_node(self, binary, model, peer):
-        parameters = [("model.path", model), ("score_threshold", 0.25), ("image_transport", "compressed")]
-        yield from run(Launch().command(binary, parameters), peer, "compressed")
+    @pytest.fixture
+    def compressed_node(self, stage, command):
+        return stage.reuse(command(("score_threshold", 0.25), ("image_transport", "compressed")), "compressed")
 
     def test_png(self, compressed_node, peer, picture, onebit, model, tmp_path):
         picture.save(tmp_path / "frame.png")
