@@ -1,145 +1,169 @@
-//! Pictures on disk.
+//! Image files: which there are, in the order in which a person counts, and their pixels.
 
 use image::{ImageReader, RgbImage};
 use std::{
-    cmp::Ordering,
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
 use thiserror::Error;
 
-/// Endings of the files that are read, in lower case.
+/// Extensions of the files that [`list`] takes for images, in lower case.
 pub const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
-/// A picture that cannot be had.
+/// An image file that cannot be found or read.
 #[derive(Debug, Error)]
 pub enum ImageFileError {
-    /// The file or folder cannot be read.
+    /// A file or folder cannot be read.
     #[error("{}: {source}", path.display())]
-    Read {
-        /// File or folder.
+    Io {
+        /// The file or folder.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// The file is no picture, or a broken one.
+    /// A file that was named does not have an image's extension.
+    #[error("{}: not an image file; {} are read", path.display(), EXTENSIONS.join(", "))]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder has no image in it.
+    #[error("{}: no image in this folder; {} are looked for", path.display(), EXTENSIONS.join(", "))]
+    NoImage {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The bytes are no image.
     #[error("{}: {source}", path.display())]
     Decode {
         /// The file.
         path: PathBuf,
-        /// What the decoder says.
+        /// What is wrong with it.
         source: image::ImageError,
     },
-    /// A file whose ending is not one of [`EXTENSIONS`].
-    #[error("{}: not a .jpg, .jpeg or .png file", path.display())]
-    Kind {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A folder without pictures.
-    #[error("{}: the folder has no .jpg, .jpeg or .png file", path.display())]
-    Empty {
-        /// The folder.
-        path: PathBuf,
-    },
 }
 
-/// The pictures that `inputs` name: files as they stand, folders by their pictures in natural order (2 before 10).
+/// The image files that `inputs` name: a file stands for itself, a folder for the images in it (not in its folders), in
+/// natural order.
 ///
 /// # Errors
-/// If an input does not exist, is a file of another kind, or a folder without pictures.
-pub fn list(inputs: &[impl AsRef<Path>]) -> Result<Vec<PathBuf>, ImageFileError> {
-    let mut files = Vec::new();
+/// If an input cannot be read, is a file without an image's extension, or a folder without an image.
+pub fn list<P: AsRef<Path>>(inputs: &[P]) -> Result<Vec<PathBuf>, ImageFileError> {
+    let mut images = Vec::new();
     for path in inputs.iter().map(AsRef::as_ref) {
-        if path.is_dir() {
-            files.extend(list_folder(path)?);
-        } else if !has_extension(path) {
-            return Err(ImageFileError::Kind { path: path.into() });
+        let io_error = |source| ImageFileError::Io { path: path.into(), source };
+        if fs::metadata(path).map_err(io_error)?.is_dir() {
+            let entries: Vec<_> = fs::read_dir(path).map_err(io_error)?.collect::<Result<_, _>>().map_err(io_error)?;
+            let mut inside: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|p| p.is_file() && is_image(p)).collect();
+            if inside.is_empty() {
+                return Err(ImageFileError::NoImage { path: path.into() });
+            }
+            inside.sort_by_cached_key(|p| natural_key(&p.to_string_lossy()));
+            images.append(&mut inside);
+        } else if is_image(path) {
+            images.push(path.into());
         } else {
-            fs::metadata(path).map_err(|source| ImageFileError::Read { path: path.into(), source })?;
-            files.push(path.to_owned());
+            return Err(ImageFileError::Extension { path: path.into() });
         }
     }
-    Ok(files)
+    Ok(images)
 }
 
-fn list_folder(folder: &Path) -> Result<Vec<PathBuf>, ImageFileError> {
-    let fail = |source| ImageFileError::Read { path: folder.into(), source };
-    let entries = fs::read_dir(folder).map_err(fail)?.collect::<io::Result<Vec<_>>>().map_err(fail)?;
-    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).filter(|path| has_extension(path)).collect();
-    if files.is_empty() {
-        return Err(ImageFileError::Empty { path: folder.into() });
-    }
-    files.sort_by(|a, b| natural_order(&a.to_string_lossy(), &b.to_string_lossy()));
-    Ok(files)
-}
-
-fn has_extension(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    EXTENSIONS.iter().any(|known| extension == *known)
-}
-
-/// Reads a picture. The decoder is chosen by the file's content, not by its ending.
+/// The pixels of an image file. Its bytes say which format it is, not its name; grey becomes RGB, alpha is dropped.
 ///
 /// # Errors
-/// If the file cannot be read or decoded.
-pub fn read(path: &Path) -> Result<RgbImage, ImageFileError> {
-    let fail = |source| ImageFileError::Read { path: path.into(), source };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(fail)?;
-    let picture = reader.decode().map_err(|source| ImageFileError::Decode { path: path.into(), source })?;
-    Ok(picture.into_rgb8())
-}
-
-/// Runs of digits compare as numbers, everything else byte by byte.
-fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    while let (Some(x), Some(y)) = (a.first(), b.first()) {
-        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
-            let (left, right) = (take_number(&mut a), take_number(&mut b));
-            left.len().cmp(&right.len()).then_with(|| left.cmp(right))
-        } else {
-            (a, b) = (&a[1..], &b[1..]);
-            x.cmp(y)
-        };
-        if order.is_ne() {
-            return order;
-        }
+/// If the file cannot be read, or its bytes are no JPEG or PNG image.
+pub fn decode(path: &Path) -> Result<RgbImage, ImageFileError> {
+    let io_error = |source| ImageFileError::Io { path: path.into(), source };
+    let reader = ImageReader::open(path).map_err(io_error)?.with_guessed_format().map_err(io_error)?;
+    match reader.decode() {
+        Ok(image) => Ok(image.into_rgb8()),
+        Err(source) => Err(ImageFileError::Decode { path: path.into(), source }),
     }
-    a.len().cmp(&b.len())
 }
 
-/// Takes the digits at the front of a text; returns them without leading zeros.
-fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (number, rest) = text.split_at(digits);
-    *text = rest;
-    &number[number.iter().take_while(|&&b| b == b'0').count()..]
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// A run of digits or of other characters. Numbers are compared by length, then digit by digit: any length is possible.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Run {
+    Number(usize, String),
+    Text(String),
+}
+
+/// Sorts `frame2` before `frame10`. The name itself comes last and settles `1` against `01`.
+fn natural_key(name: &str) -> (impl Ord + use<>, String) {
+    let characters: Vec<char> = name.chars().collect();
+    let runs: Vec<Run> = characters
+        .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
+        .map(|run| {
+            let text: String = run.iter().collect();
+            if run[0].is_ascii_digit() {
+                let number = text.trim_start_matches('0');
+                Run::Number(number.len(), number.into())
+            } else {
+                Run::Text(text)
+            }
+        })
+        .collect();
+    (runs, name.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn folders_are_listed_in_natural_order() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["10.png", "9.png", "a2.JPG", "a10.jpeg", "0011.png", "notes.txt"] {
-            fs::write(folder.path().join(name), "").unwrap();
-        }
-        let files = list(&[folder.path()]).unwrap();
-        let names: Vec<_> = files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["9.png", "10.png", "0011.png", "a2.JPG", "a10.jpeg"]);
+    fn names(paths: &[PathBuf]) -> Vec<&str> {
+        paths.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect()
     }
 
     #[test]
-    fn what_is_no_picture_is_named() {
+    fn a_folder_is_listed_in_natural_order_and_only_its_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let files =
+            ["f10.png", "f2.PNG", "f02.PNG", "f2b.jpeg", "f99999999999999999999999.jpg", "a.jpg", "notes.txt", "png"];
+        for name in files {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join("folder.png")).unwrap();
+        let single = folder.path().join("f10.png");
+        let listed = list(&[single.as_path(), folder.path()]).unwrap();
+        assert_eq!(
+            names(&listed),
+            ["f10.png", "a.jpg", "f02.PNG", "f2.PNG", "f2b.jpeg", "f10.png", "f99999999999999999999999.jpg"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_image_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
+        fs::write(path("notes.txt"), "").unwrap();
         fs::write(path("broken.png"), "no picture").unwrap();
-        assert!(read(&path("broken.png")).unwrap_err().to_string().contains("broken.png: "));
-        assert!(list(&[path("missing.png")]).unwrap_err().to_string().contains("missing.png: No such file"));
-        assert!(list(&[path("notes.txt")]).unwrap_err().to_string().ends_with("notes.txt: not a .jpg, .jpeg or .png file"));
+        RgbImage::new(8, 8).save(path("cut.png")).unwrap();
+        let bytes = fs::read(path("cut.png")).unwrap();
+        fs::write(path("cut.png"), &bytes[..bytes.len() / 2]).unwrap();
         fs::create_dir(path("empty")).unwrap();
-        assert!(list(&[path("empty")]).unwrap_err().to_string().ends_with("the folder has no .jpg, .jpeg or .png file"));
+        assert!(matches!(list(&[path("empty")]), Err(ImageFileError::NoImage { path: p }) if p == path("empty")));
+        assert!(matches!(list(&[path("missing")]), Err(ImageFileError::Io { path: p, .. }) if p == path("missing")));
+        let error = list(&[path("notes.txt")]).unwrap_err().to_string();
+        assert!(error.ends_with("notes.txt: not an image file; jpg, jpeg, png are read"), "{error}");
+        for name in ["broken.png", "cut.png"] {
+            let error = decode(&path(name)).unwrap_err();
+            assert!(matches!(&error, ImageFileError::Decode { path: p, .. } if *p == path(name)), "{error}");
+        }
+        assert!(matches!(decode(&path("missing")), Err(ImageFileError::Io { .. })));
+    }
+
+    #[test]
+    fn bytes_decide_the_format_and_grey_becomes_rgb() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jpg");
+        image::GrayImage::from_raw(2, 1, vec![7, 250]).unwrap().save_with_format(&path, image::ImageFormat::Png).unwrap();
+        assert_eq!(decode(&path).unwrap().as_raw(), &[7, 7, 7, 250, 250, 250]);
     }
 }

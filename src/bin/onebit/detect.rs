@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = progress_bar(files.len());
     let mut failed = 0;
     for file in &files {
-        match images::read(file) {
+        match images::decode(file) {
             Ok(mut picture) => {
                 let detections = detector.detect(&ImageView::from_rgb(&picture)?);
                 let size = picture.dimensions();
@@ -136,7 +136,7 @@ impl Format {
                 let image = file.display().to_string();
                 serde_json::to_string(&PictureResult { image, width: size.0, height: size.1, detections })? + "\n"
             }
-            Self::Kitti => kitti::results(named.map(|(class, d)| (class, d.score, d.bbox))),
+            Self::Kitti => kitti::detected(detections, classes).iter().map(|label| format!("{label}\n")).collect(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod detect;
+mod eval;
 
 mod export_onnx;
 mod inspect;
@@ -36,6 +37,7 @@ enum Command {
     Detect(detect::Arguments),
     Bench(bench::Arguments),
     ExportOnnx(export_onnx::Arguments),
+    Eval(eval::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Detect(arguments) => detect::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::ExportOnnx(arguments) => export_onnx::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -51,10 +51,10 @@ pub(crate) struct DetectorArguments {
     /// The model file
     model: PathBuf,
     /// The lowest score of a box, 0 to 1
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value = "0.5", value_parser = parse_fraction)]
     score: f32,
     /// Of two boxes of one class with a higher IoU, the better one is reported
-    #[arg(long, default_value_t = 0.45)]
+    #[arg(long, default_value = "0.45", value_parser = parse_fraction)]
     nms_iou: f32,
     /// The largest number of boxes in a picture
     #[arg(long, default_value_t = 100)]
@@ -74,4 +74,10 @@ impl DetectorArguments {
         let model = Model::load(&self.model)?;
         Ok(Detector::new(&model, &self.engine.options(), options)?)
     }
+}
+
+/// A number from 0 to 1.
+pub(crate) fn parse_fraction(text: &str) -> Result<f32, String> {
+    let fraction = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
+    fraction.ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
 }
