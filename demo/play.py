@@ -2,7 +2,7 @@
 
 The node is started with the executable, parameter file and remappings of launch/detector.launch.xml. Each frame's
 detections and latency (from its time stamp to the array's arrival here) are printed, annotated pictures are written,
-and a summary line ends the demo. Exit code 1 if the node ends early or nothing comes back.
+and a summary line ends the demo. Exit code 1 if the node ends early or badly, or if nothing comes back.
 """
 
 import argparse
@@ -37,11 +37,12 @@ def main():
         player.wait_for_node(files[0])
         player.play(files, options.rate)
         player.wait_for_answers()
+        ended_well = node.running() and node.stop() == 0
     options.out.mkdir(parents=True, exist_ok=True)
     annotate(player.answers, options.out)
     print(f"annotated pictures in {options.out}")
     print(player.summary(), flush=True)
-    return 0 if player.answers else 1
+    return 0 if ended_well and player.answers else 1
 
 
 def parse_options():
@@ -128,7 +129,10 @@ class Player:
 
 
 def read(file):
-    picture = Picture.open(file).convert("RGB")
+    try:
+        picture = Picture.open(file).convert("RGB")
+    except OSError as error:
+        sys.exit(f"{file} cannot be read: {error}")
     message = Image(width=picture.width, height=picture.height, encoding="rgb8", step=3 * picture.width)
     message.header.frame_id = "camera"
     message.data = array.array("B", picture.tobytes())

@@ -79,8 +79,9 @@ class RunningNode(DetectorProcess):
         self.reader.start()
 
     def _read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.decode(errors="replace").rstrip())
+        with self.process.stdout as output:
+            for line in output:
+                self.lines.append(line.decode(errors="replace").rstrip())
 
     def output(self):
         if not self.running():
