@@ -105,6 +105,13 @@ impl<'a, T> Reader<'a, T> {
         // SAFETY: inside the memory, aligned, any bits are a value, and nobody writes there meanwhile (`Writer::run`).
         unsafe { slice::from_raw_parts(start, len) }
     }
+
+    /// Where `len` values from an offset on start, for kernels that read only some of them.
+    #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel reads slices"))]
+    pub(super) fn start(&self, at: usize, len: usize) -> *const T {
+        self.values.run(at, len)
+    }
 }
 
 /// Writes a feature map; offsets come from its [`Map`].

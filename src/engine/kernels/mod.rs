@@ -6,6 +6,9 @@
 
 pub(super) mod moves;
 mod portable;
+mod window;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 use super::{
     EngineError, Mode,
@@ -56,12 +59,18 @@ pub(super) trait Work: Send + Sync {
     fn run(&self, item: usize, memory: &Memory);
 }
 
-/// All kernels, the preferred first.
-const KERNELS: &[&dyn Kernel] = &[&portable::Portable];
+/// All kernels of this architecture, the preferred first.
+fn all() -> impl Iterator<Item = &'static dyn Kernel> {
+    #[cfg(target_arch = "x86_64")]
+    let native = x86_64::KERNELS;
+    #[cfg(not(target_arch = "x86_64"))]
+    let native: &[&dyn Kernel] = &[];
+    native.iter().copied().chain([&portable::Portable as &dyn Kernel])
+}
 
 /// The kernel of this name, or the preferred one that runs here.
 pub(super) fn choose(name: Option<&str>, mode: Mode) -> Result<&'static dyn Kernel, EngineError> {
-    let mut usable = KERNELS.iter().copied().filter(|kernel| kernel.runs(mode));
+    let mut usable = all().filter(|kernel| kernel.runs(mode));
     let chosen = match name {
         Some(name) => usable.find(|kernel| kernel.name() == name),
         None => usable.next(),
@@ -71,5 +80,5 @@ pub(super) fn choose(name: Option<&str>, mode: Mode) -> Result<&'static dyn Kern
 
 /// Names of the kernels that this CPU can run in a mode, the preferred first.
 pub(super) fn names(mode: Mode) -> Vec<&'static str> {
-    KERNELS.iter().filter(|kernel| kernel.runs(mode)).map(|kernel| kernel.name()).collect()
+    all().filter(|kernel| kernel.runs(mode)).map(|kernel| kernel.name()).collect()
 }

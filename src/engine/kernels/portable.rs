@@ -5,7 +5,10 @@
 //! each chunk, weight bits become ±1 once and serve all positions of the region; the innermost loop multiplies one input by
 //! the weights of all lanes. 16-bit lanes hold the exact sum of a binary chunk over bytes: 128 · 255 < 2¹⁵.
 
-use super::{Convolution, Kernel, Work};
+use super::{
+    Convolution, Kernel, Work,
+    window::{Chunk, Run, Window},
+};
 use crate::{
     engine::{
         Mode,
@@ -223,26 +226,12 @@ struct Direct<A: Arithmetic, O> {
     stored: PhantomData<O>,
 }
 
-/// Neighbouring inputs of a window.
-struct Run {
-    /// From the window's first value.
-    offset: usize,
-    len: usize,
-}
-
-/// At most [`CHUNK`] inputs of a window.
-struct Chunk {
-    runs: Vec<Run>,
-    /// Which of the window's inputs, counted as `[ky, kx, channel]`.
-    inputs: Range<usize>,
-}
-
 impl<A: Arithmetic, O: Output> Direct<A, O> {
     fn new(convolution: Convolution<'_>) -> Self {
         let Convolution { kernel, stride, weights, epilogue, input, output } = convolution;
-        let taps = Taps { kernel, channels: input.shape.channels };
-        let weights = Packed::new(taps, output.shape.channels, &weights);
-        let chunks = taps.chunks(&input);
+        let window = Window { kernel, channels: input.shape.channels };
+        let weights = Packed::new(window, output.shape.channels, &weights);
+        let chunks = window.chunks(&input, CHUNK);
         Self { input, output, kernel, stride, chunks, weights, epilogue, stored: PhantomData }
     }
 
@@ -339,8 +328,8 @@ enum Lanes<A: Arithmetic> {
 }
 
 impl<A: Arithmetic> Packed<A> {
-    fn new(taps: Taps, filters: usize, weights: &Weights<'_>) -> Self {
-        let inputs = taps.inputs();
+    fn new(window: Window, filters: usize, weights: &Weights<'_>) -> Self {
+        let inputs = window.inputs();
         let places = filters.div_ceil(LANES) * inputs;
         let place = |filter: usize, input: usize| (filter / LANES * inputs + input, filter % LANES);
         let lanes = match weights {
@@ -349,7 +338,7 @@ impl<A: Arithmetic> Packed<A> {
                 for filter in 0..filters {
                     for input in 0..inputs {
                         let (word, lane) = place(filter, input);
-                        words[word] |= u32::from(bits.is_positive(filter, taps.in_model(input))) << lane;
+                        words[word] |= u32::from(bits.is_positive(filter, window.in_model(input))) << lane;
                     }
                 }
                 Lanes::Bits(words)
@@ -360,7 +349,7 @@ impl<A: Arithmetic> Packed<A> {
                 for (filter, values) in values.chunks_exact(inputs).enumerate() {
                     for input in 0..inputs {
                         let (row, lane) = place(filter, input);
-                        packed[row][lane] = values[taps.in_model(input)];
+                        packed[row][lane] = values[window.in_model(input)];
                     }
                 }
                 Lanes::Values(packed)
@@ -393,46 +382,6 @@ impl<A: Arithmetic> Packed<A> {
     }
 }
 
-/// The inputs of a window, `[ky, kx, channel]`.
-#[derive(Clone, Copy)]
-struct Taps {
-    kernel: usize,
-    channels: usize,
-}
-
-impl Taps {
-    fn inputs(self) -> usize {
-        self.kernel * self.kernel * self.channels
-    }
-
-    /// Where a model keeps the weight of an input: `[channel, ky, kx]`.
-    fn in_model(self, input: usize) -> usize {
-        let (tap, channel) = (input / self.channels, input % self.channels);
-        channel * self.kernel * self.kernel + tap
-    }
-
-    fn chunks(self, map: &Map) -> Vec<Chunk> {
-        let mut chunks: Vec<Chunk> = Vec::new();
-        let corner = map.at(0, 0, 0);
-        for tap in 0..self.kernel * self.kernel {
-            let (ky, kx) = (tap / self.kernel, tap % self.kernel);
-            let mut channel = 0;
-            while channel < self.channels {
-                let input = tap * self.channels + channel;
-                if chunks.last().is_none_or(|chunk| chunk.inputs.len() == CHUNK) {
-                    chunks.push(Chunk { runs: Vec::new(), inputs: input..input });
-                }
-                let chunk = chunks.last_mut().expect("just made if there was none");
-                let len = (self.channels - channel).min(CHUNK - chunk.inputs.len());
-                chunk.runs.push(Run { offset: map.at(channel, ky as isize, kx as isize) - corner, len });
-                chunk.inputs.end += len;
-                channel += len;
-            }
-        }
-        chunks
-    }
-}
-
 /// A depthwise convolution. An item is [`REGION`] positions, all channels.
 struct Depthwise<A: Arithmetic, O> {
     input: Map,
@@ -448,9 +397,9 @@ struct Depthwise<A: Arithmetic, O> {
 impl<A: Arithmetic, O: Output> Depthwise<A, O> {
     fn new(convolution: Convolution<'_>) -> Self {
         let Convolution { kernel, stride, weights, epilogue, input, output } = convolution;
-        let taps = Taps { kernel, channels: input.shape.channels };
+        let window = Window { kernel, channels: input.shape.channels };
         let values = A::values(&weights);
-        let weights = (0..taps.inputs()).map(|i| values[taps.in_model(i)]).collect();
+        let weights = (0..window.inputs()).map(|i| values[window.in_model(i)]).collect();
         Self { input, output, kernel, stride, weights, epilogue, stored: PhantomData }
     }
 

@@ -156,6 +156,25 @@ fn the_largest_sums_are_exact() {
     }
 }
 
+/// Channels that fill registers and tiles, and maps of several items, with a last item of any size.
+#[test]
+fn whole_blocks_of_channels_are_exact() {
+    for (width, height) in [(31, 29), (13, 13), (5, 3), (40, 10), (1, 1)] {
+        let wishes = [
+            convolution(64, 1, 1, Precision::Full),
+            convolution(128, 3, 1, Precision::Binary),
+            convolution(96, 1, 1, Precision::Binary),
+            convolution(33, 3, 2, Precision::Binary),
+        ];
+        let mut random = Random(width as u64);
+        let model = calibrated(network(InputSize { width, height }, &wishes), &mut random);
+        let image = models::image(model.network.input(), &mut random);
+        for kernel in kernels(Mode::Int8) {
+            check_int8(&model, &image, kernel);
+        }
+    }
+}
+
 /// Scales that spread the filters' sums over the range of a byte.
 fn random_scales(filters: usize, inputs: usize) -> Vec<f32> {
     (1..=filters).map(|f| f as f32 / (filters * inputs) as f32).collect()
@@ -262,7 +281,7 @@ fn a_model_that_cannot_run_is_told_why() {
     refused(
         &good,
         &Options { kernel: Some("magic".into()), ..options.clone() },
-        "no kernel 'magic' for int8 mode on this CPU; it can run: portable",
+        &format!("no kernel 'magic' for int8 mode on this CPU; it can run: {}", kernels(Mode::Int8).join(", ")),
     );
 }
 
