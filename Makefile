@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 FRAMES ?= demo/frames
 MODEL ?= models/demo.safetensors
 
-env := set +u; . scripts/env.sh; set -u
+env := . scripts/env.sh
 # The same features and the same profile everywhere: r2r and burn take minutes to build, once is enough.
 detector := --release -p onebit_detector --features ros
 distill := --release -p onebit_distill
@@ -25,7 +25,8 @@ test: lint unit-tests ros-tests colcon-tests
 setup:
 	@scripts/setup.sh
 
-build: setup
+build:
+	@scripts/setup.sh ros
 	@echo 'build: the node and the command line (minutes the first time)'
 	@$(env); cargo build $(detector) --bins
 
@@ -39,8 +40,8 @@ unit-tests: setup
 	$(env); cargo $(runner) $(distill)
 	$(env); cargo test $(detector) --doc
 
-ros-tests: build
+ros-tests: setup build
 	$(env); ONEBIT_NODE=$(CARGO_TARGET_DIR)/release/detector_node "$$ONEBIT_ROS_PYTHON" -m pytest -q -ra tests/ros
 
-colcon-tests: build
+colcon-tests: setup build
 	$(env); tests/ros/colcon.sh

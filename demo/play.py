@@ -2,7 +2,7 @@
 
 The node is started with the executable, parameter file and remappings of launch/detector.launch.xml. Each frame's
 detections and latency (from its time stamp to the array's arrival here) are printed, annotated pictures are written,
-and a summary line ends the demo. Exit code 1 if the node ends early or nothing comes back.
+and a summary line ends the demo. Exit code 1 if the node ends early or badly, or if nothing comes back.
 """
 
 import argparse
@@ -29,20 +29,20 @@ def main():
     files = sorted(f for f in options.frames.iterdir() if f.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not files:
         sys.exit(f"{options.frames} has no .jpg, .jpeg or .png")
-    launch = Launch(image=CAMERA_TOPIC, model=options.model.resolve())
-    command = launch.command(options.binary)
+    command = Launch(image=CAMERA_TOPIC).command(options.binary, [("model.path", options.model.resolve())])
     print("starting:", " ".join(command), flush=True)
     rclpy.init(args=[])
     with DetectorProcess(command) as node:
         player = Player(node)
-        player.wait_for_node()
+        player.wait_for_node(files[0])
         player.play(files, options.rate)
         player.wait_for_answers()
+        ended_well = node.running() and node.stop() == 0
     options.out.mkdir(parents=True, exist_ok=True)
     annotate(player.answers, options.out)
     print(f"annotated pictures in {options.out}")
     print(player.summary(), flush=True)
-    return 0 if player.answers else 1
+    return 0 if ended_well and player.answers else 1
 
 
 def parse_options():
@@ -68,15 +68,19 @@ class Player:
         self.node = rclpy.create_node("demo_player")
         self.publisher = self.node.create_publisher(Image, CAMERA_TOPIC, qos_profile_sensor_data)
         self.node.create_subscription(Detection2DArray, "/detections", self.receive, 10)
+        self.heard = False
         self.sent = {}  # time stamp in ns -> file
         self.answers = {}  # file -> (latency in ms, detections)
 
-    def wait_for_node(self, seconds=30):
+    def wait_for_node(self, file, seconds=30):
+        """Sends one frame again and again until something comes back: only then is each known to hear the other."""
+        message = read(file)
         end = time.monotonic() + seconds
-        while not (self.publisher.get_subscription_count() and self.node.count_publishers("/detections")):
+        while not self.heard:
             if not self.process.running() or time.monotonic() > end:
                 sys.exit("detector_node did not start")
-            rclpy.spin_once(self.node, timeout_sec=0.05)
+            self.publisher.publish(message)
+            self.spin_until(time.monotonic() + 0.5, lambda: self.heard)
 
     def play(self, files, rate):
         due = time.monotonic()
@@ -98,12 +102,13 @@ class Player:
             if len(self.answers) > known:
                 end = time.monotonic() + seconds
 
-    def spin_until(self, due):
-        while (left := due - time.monotonic()) > 0:
+    def spin_until(self, due, condition=lambda: False):
+        while (left := due - time.monotonic()) > 0 and not condition():
             rclpy.spin_once(self.node, timeout_sec=left)
 
     def receive(self, message):
         now = time.time_ns()
+        self.heard = True
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         file = self.sent.get(stamp)
         if file is None:
@@ -124,7 +129,10 @@ class Player:
 
 
 def read(file):
-    picture = Picture.open(file).convert("RGB")
+    try:
+        picture = Picture.open(file).convert("RGB")
+    except OSError as error:
+        sys.exit(f"{file} cannot be read: {error}")
     message = Image(width=picture.width, height=picture.height, encoding="rgb8", step=3 * picture.width)
     message.header.frame_id = "camera"
     message.data = array.array("B", picture.tobytes())

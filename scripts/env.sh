@@ -1,66 +1,56 @@
-# Source me (bash): the environment that scripts/setup.sh made. With a sourced ROS 2 it adds to that one; without, it
-# brings ROS 2 Jazzy from wheels.
-_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-_cache=${ONEBIT_CACHE:-$HOME/.cache/onebit_detector}
+# To be sourced (bash): the environment in which the project is built, tested and shown.
+#   . scripts/env.sh
+# A ROS 2 that is sourced already is used as it is. Otherwise this is the ROS 2 that scripts/setup.sh made from wheels.
+# ONEBIT_CACHE (default ~/.cache/onebit_detector) is where scripts/setup.sh puts everything; move it as you like.
+_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export ONEBIT_CACHE="${ONEBIT_CACHE:-$HOME/.cache/onebit_detector}"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$_root/target}"
 
-# Python with ONNX Runtime, NumPy, safetensors, colcon; and ONNX Runtime's library for the crate ort.
-export ONEBIT_PYTHON="$_cache/python/bin/python"
-ORT_DYLIB_PATH=$(echo "$_cache"/python/lib/python3.*/site-packages/onnxruntime/capi/libonnxruntime.so.1.*)
-export ORT_DYLIB_PATH
+# Puts $2 in front of, or at the end of, the path list named $1, once.
+_prepend() { case ":${!1:-}:" in *":$2:"*) ;; *) export "$1=$2${!1:+:${!1}}" ;; esac; }
+_append() { case ":${!1:-}:" in *":$2:"*) ;; *) export "$1=${!1:+${!1}:}$2" ;; esac; }
 
-# The folder in which an environment has a ROS package, if any.
-onebit_find_ros_package() {
-  local prefix
-  for prefix in ${AMENT_PREFIX_PATH//:/ }; do
-    [ -e "$prefix/share/$1/package.xml" ] && { echo "$prefix"; return; }
-  done
-  return 0
-}
-
-if [ -z "${ROS_DISTRO:-}" ] || [ -n "${ONEBIT_ROS_WHEELS:-}" ]; then
-  _ros="$_cache/ros"
-  export ONEBIT_ROS_WHEELS=1 ROS_DISTRO=jazzy ROS_VERSION=2 ROS_PYTHON_VERSION=3 RMW_IMPLEMENTATION=rmw_fastrtps_cpp
-  export AMENT_PREFIX_PATH="$_ros" CMAKE_PREFIX_PATH="$_ros"
-  export LD_LIBRARY_PATH="$_ros/lib"
-  for _libs in "$_ros"/lib/python3.*/site-packages/ros_*.libs; do LD_LIBRARY_PATH+=":$_libs"; done
-  case ":$PATH:" in *":$_ros/bin:"*) ;; *) export PATH="$_ros/bin:$PATH" ;; esac
-  # Every python of the wheels re-executes itself once to set LD_LIBRARY_PATH, unless:
-  export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
-  export ONEBIT_ROS_PYTHON="$_ros/bin/python"
+if [ -n "${ROS_DISTRO:-}" ] && [ "${ONEBIT_ROS:-}" != wheels ]; then
+  export ONEBIT_ROS=sourced
+  export ONEBIT_ROS_PYTHON="$ONEBIT_CACHE/ros-python/bin/python"
+  # vision_msgs, if setup had to build it: behind the installation, which wins once it has its own.
+  _prefix="$ONEBIT_CACHE/vision_msgs-$ROS_DISTRO"
+  if [ -e "$_prefix/share/vision_msgs" ]; then
+    _append AMENT_PREFIX_PATH "$_prefix"
+    _append LD_LIBRARY_PATH "$_prefix/lib"
+    for _dir in "$_prefix"/{lib,local/lib}/python3*/{site,dist}-packages; do
+      [ ! -d "$_dir" ] || _append PYTHONPATH "$_dir"
+    done
+  fi
 else
-  export ONEBIT_ROS_PYTHON="$_cache/python/bin/python" # rclpy comes by PYTHONPATH
+  export ONEBIT_ROS=wheels
+  _prefix="$ONEBIT_CACHE/ros"
+  export ONEBIT_ROS_PYTHON="$_prefix/bin/python"
+  export ROS_DISTRO=jazzy ROS_VERSION=2 ROS_PYTHON_VERSION=3 RMW_IMPLEMENTATION=rmw_fastrtps_cpp
+  export AMENT_PREFIX_PATH="$_prefix" CMAKE_PREFIX_PATH="$_prefix"
+  for _dir in "$_prefix"/lib/python3*/site-packages/ros_*.libs "$_prefix/lib"; do _prepend LD_LIBRARY_PATH "$_dir"; done
+  # Every python of this virtual environment starts itself a second time to set LD_LIBRARY_PATH, unless:
+  export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
 fi
+# colcon puts the package's own install folder first when it tests, and r2r is built again when the list changes. With the
+# folder there from the start, the list stays the same.
+export ONEBIT_COLCON="$ONEBIT_CACHE/colcon"
+_prepend AMENT_PREFIX_PATH "$ONEBIT_COLCON/install/onebit_detector"
 
-# vision_msgs, if it was built here.
-if [ -d "$_cache/vision_msgs/share" ] && [ -z "$(onebit_find_ros_package vision_msgs)" ]; then
-  export AMENT_PREFIX_PATH="$_cache/vision_msgs:$AMENT_PREFIX_PATH" CMAKE_PREFIX_PATH="$_cache/vision_msgs:${CMAKE_PREFIX_PATH:-}"
-  export LD_LIBRARY_PATH="$_cache/vision_msgs/lib:${LD_LIBRARY_PATH:-}"
-  for _site in "$_cache"/vision_msgs/{lib,local/lib}/python3*/*-packages; do
-    [ -d "$_site" ] && export PYTHONPATH="$_site${PYTHONPATH:+:$PYTHONPATH}"
-  done
-fi
+# bindgen, which r2r builds with: libclang from its wheel. That has no compiler headers (stdbool.h), gcc's serve.
+for _dir in "${ONEBIT_ROS_PYTHON%/bin/python}"/lib/python3*/site-packages/clang/native; do
+  export LIBCLANG_PATH="${LIBCLANG_PATH:-$_dir}"
+done
+export BINDGEN_EXTRA_CLANG_ARGS="${BINDGEN_EXTRA_CLANG_ARGS:--isystem $(gcc -print-file-name=include)}"
 
-# r2r makes its message bindings anew whenever AMENT_PREFIX_PATH changes. colcon puts the package's own install folder
-# first, so it stands there from the beginning.
-export ONEBIT_COLCON="$_cache/colcon"
-case ":$AMENT_PREFIX_PATH:" in
-  *":$ONEBIT_COLCON/install/onebit_detector:"*) ;;
-  *) export AMENT_PREFIX_PATH="$ONEBIT_COLCON/install/onebit_detector:$AMENT_PREFIX_PATH" ;;
-esac
-# Only the messages that the node uses, and what those use.
-export IDL_PACKAGE_FILTER="builtin_interfaces;std_msgs;sensor_msgs;geometry_msgs;vision_msgs;diagnostic_msgs;lifecycle_msgs;rosgraph_msgs;rcl_interfaces;type_description_interfaces;service_msgs;std_srvs;action_msgs;unique_identifier_msgs"
-unset CMAKE_IDL_PACKAGES
+# The peers that tests compare with: Python's onnx, onnxruntime, safetensors; ONNX Runtime's library for the crate `ort`.
+export ONEBIT_PYTHON="$ONEBIT_CACHE/python/bin/python"
+for _dir in "$ONEBIT_CACHE"/python/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*; do
+  export ORT_DYLIB_PATH="$_dir"
+done
+_prepend PATH "$ONEBIT_CACHE/tools/bin"
 
-# bindgen: libclang from its wheel, which has no compiler headers (stdbool.h ...), so gcc's.
-if [ -z "${LIBCLANG_PATH:-}" ]; then
-  LIBCLANG_PATH=$(echo "$_cache"/python/lib/python3.*/site-packages/clang/native)
-  export LIBCLANG_PATH
-  BINDGEN_EXTRA_CLANG_ARGS="-isystem $(gcc -print-file-name=include)"
-  export BINDGEN_EXTRA_CLANG_ARGS
-fi
-
-# Stay on this machine, and carry large images in shared memory.
-export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
-export FASTRTPS_DEFAULT_PROFILES_FILE="$_scripts/../config/fastdds.xml"
-case ":$PATH:" in *":$_cache/tools/bin:"*) ;; *) export PATH="$_cache/tools/bin:$PATH:$_cache/python/bin" ;; esac
-unset _scripts _cache _ros _libs _site
+# The demo and the tests stay on this machine, and carry large images in shared memory.
+export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST FASTRTPS_DEFAULT_PROFILES_FILE="$_root/config/fastdds.xml"
+unset _root _prefix _dir
+unset -f _prepend _append

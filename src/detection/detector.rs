@@ -95,3 +95,6 @@ impl Detector {
         self.timings
     }
 }
+
+#[cfg(test)]
+mod tests;

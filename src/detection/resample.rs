@@ -9,7 +9,7 @@ use image::RgbImage;
 /// Bilinear, with the centres of pixels at `x + ½` as boxes have them: output pixel `i` reads the image at
 /// `(i + ½) · w / scaled_width − ½`, clamped to the outermost centres. (Darknet stretches the outermost centres of image
 /// and place onto each other, which moves objects towards the middle by up to half a pixel of the input.) Weights are
-/// multiples of 1/256; the result is rounded once, and within 1 of exact arithmetic.
+/// multiples of 1/256 and the result is rounded once, so it is within 1.5 of exact arithmetic.
 #[derive(Debug)]
 pub struct Resampler {
     input: InputSize,
