@@ -6,7 +6,7 @@ mod reference;
 use super::{EngineError, Mode, Options, Session, arithmetic::IMAGE, kernels};
 use crate::{
     model_file::{BinaryWeights, LayerWeights, Model, Quantization},
-    network::{Activation, Convolution, InputSize, Operation, Precision, Source},
+    network::{Activation, Convolution, Depthwise, InputSize, Operation, Precision, Source},
 };
 use image::RgbImage;
 use models::{Random, Wish, calibrated, network, networks, uncalibrated};
@@ -131,6 +131,30 @@ fn convolution(filters: usize, kernel: usize, stride: usize, precision: Precisio
     Wish { from: vec![0], operation: Operation::Convolution(convolution) }
 }
 
+fn depthwise(stride: usize) -> Wish {
+    let depthwise = Depthwise { stride, activation: Activation::Relu };
+    Wish { from: vec![0], operation: Operation::Depthwise(depthwise) }
+}
+
+/// All inputs 255 and all full-precision weights the largest + or − that there are.
+#[test]
+fn the_largest_weighted_sums_are_exact() {
+    let wishes = [convolution(40, 1, 1, Precision::Full), depthwise(1), convolution(34, 3, 1, Precision::Full)];
+    let mut random = Random(11);
+    let mut model = calibrated(network(InputSize { width: 9, height: 7 }, &wishes), &mut random);
+    for (layer, weights) in model.weights.iter_mut().enumerate() {
+        let LayerWeights::Full(full) = weights else { panic!("all layers are full precision") };
+        for (filter, row) in full.weights.chunks_exact_mut(full.inputs).enumerate() {
+            row.fill(if layer < 2 || filter % 2 == 0 { 1.0 } else { -1.0 });
+        }
+        full.bias.fill(if layer < 2 { 1e4 } else { 0.0 });
+    }
+    let image = models::image(model.network.input(), &mut random);
+    for kernel in kernels(Mode::Int8) {
+        check_int8(&model, &image, kernel);
+    }
+}
+
 /// All inputs 255 and all weights + or all −: the largest sums there are.
 #[test]
 fn the_largest_sums_are_exact() {
@@ -162,8 +186,11 @@ fn whole_blocks_of_channels_are_exact() {
     for (width, height) in [(31, 29), (13, 13), (5, 3), (40, 10), (1, 1)] {
         let wishes = [
             convolution(64, 1, 1, Precision::Full),
+            depthwise(1),
             convolution(128, 3, 1, Precision::Binary),
             convolution(96, 1, 1, Precision::Binary),
+            depthwise(2),
+            convolution(72, 3, 1, Precision::Full),
             convolution(33, 3, 2, Precision::Binary),
         ];
         let mut random = Random(width as u64);
