@@ -21,7 +21,7 @@ const TRIALS: usize = 2;
 /// Filters of a trial.
 const FILTERS: usize = 32;
 /// Positions of a trial, about.
-const POSITIONS: usize = 384;
+const POSITIONS: usize = 96;
 /// Runs of a trial, of which the quickest counts.
 const RUNS: usize = 3;
 
