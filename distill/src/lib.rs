@@ -1,1 +1,17 @@
-//! Trains.
+//! Trains the one-bit detector, offline.
+//!
+//! # The way of a training run
+//! 1. [`recipe`] reads the YAML file that describes the run and checks every value.
+//! 2. [`data`] lists the frames, and makes one batch after the other: decoded, moved, coloured, all from a seed.
+//! 3. [`student`] is the training graph, built from the same [`onebit_detector::network::Network`] that the engine runs:
+//!    latent weights, binary in the forward pass, straight-through gradients.
+//! 4. [`heads`] turns the graph's output and the labelled boxes into a loss, one file for each kind of head.
+//! 5. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
+//! 6. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
+
+pub mod data;
+pub mod heads;
+pub mod recipe;
+pub mod student;
+pub mod training;
+

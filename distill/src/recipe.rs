@@ -1,0 +1,492 @@
+//! The file that describes a training run.
+
+use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Everything that decides how a run goes. Two runs of one recipe on one machine give the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Source of all chance: initial weights, order of the frames, augmentation.
+    #[serde(default)]
+    pub seed: u64,
+    /// The detector to train.
+    pub network: NetworkSpec,
+    /// Size of a training picture; without it, the network's input.
+    ///
+    /// The network is fully convolutional: windows of enlarged frames show it objects at the size they have in a large
+    /// input, for the price of a small one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<InputSize>,
+    /// Frames and labels.
+    pub data: DataConfig,
+    /// How a frame is changed before the network sees it.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    /// Pictures in a batch.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Parts into which a batch is split, each computed by its own thread; batch norm sees one part at a time.
+    ///
+    /// The result depends on this number, not on how many cores there are.
+    #[serde(default = "default_shards")]
+    pub shards: usize,
+    /// Weights of the loss.
+    #[serde(default)]
+    pub loss: RegionLossConfig,
+    /// Adam's settings.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// Epochs between two looks at the validation frames; the last epoch of a stage always looks.
+    #[serde(default = "default_validate_every")]
+    pub validate_every: usize,
+    /// What is trained one after the other, each stage from the weights of the one before.
+    pub stages: Vec<Stage>,
+    /// What goes into the packed model's provenance: data, licences, credits.
+    #[serde(default)]
+    pub provenance: ProvenanceConfig,
+}
+
+/// Frames and labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Folder of the sets; relative to the recipe's own folder.
+    #[serde(default = "default_root")]
+    pub root: PathBuf,
+    /// Sets to learn from.
+    pub train: Vec<SetConfig>,
+    /// Sets to measure the loss on.
+    #[serde(default)]
+    pub validation: Vec<SetConfig>,
+    /// Class of the network for each object type of the labels. Every other type is an ignore region.
+    pub classes: BTreeMap<String, String>,
+    /// How many times an epoch shows a frame that contains an object of this class; frames without one are shown once.
+    #[serde(default)]
+    pub oversample: BTreeMap<String, usize>,
+}
+
+/// One set in KITTI layout: a folder of images and one of label files with the same stems.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetConfig {
+    /// Folder, relative to [`DataConfig::root`].
+    pub path: PathBuf,
+    /// Folder of the images within it; `.` for the set's own folder.
+    #[serde(default = "default_images")]
+    pub images: PathBuf,
+    /// Folder of the label files within it.
+    #[serde(default = "default_labels")]
+    pub labels: PathBuf,
+    /// Labels with a lower score (16th column) are ignore regions.
+    #[serde(default)]
+    pub min_score: f32,
+    /// Times that an epoch shows the set.
+    #[serde(default = "default_repeat")]
+    pub repeat: usize,
+    /// Width over height of the scene, where the images of the set were stretched to another shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aspect: Option<f32>,
+    /// Range of enlargement for this set, in place of [`Augmentation::scale`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<[f32; 2]>,
+}
+
+/// How a frame is changed before the network sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augmentation {
+    /// Range of enlargement, drawn evenly on a logarithmic scale. At 1 the frame just fits into the network's input, as
+    /// the detector will see it.
+    pub scale: [f32; 2],
+    /// Largest change of width against height, as a share: 0.2 gives factors from 1/1.2 to 1.2.
+    pub jitter: f32,
+    /// Probability of a mirrored frame.
+    pub flip: f32,
+    /// Largest shift of the hue, as a share of the colour circle.
+    pub hue: f32,
+    /// Largest factor on, or divisor of, the saturation.
+    pub saturation: f32,
+    /// Largest factor on, or divisor of, the brightness.
+    pub exposure: f32,
+    /// Probability that the window is placed so that it shows a labelled object, each class being as likely as another.
+    pub focus: f32,
+    /// Probability that a picture is put together from windows of four frames, each half as large as it would be alone.
+    pub mosaic: f32,
+    /// Objects lower or narrower than this in the window, in pixels, are ignore regions.
+    pub min_size: f32,
+    /// Objects of which the window shows less than this share are ignore regions.
+    pub min_visible: f32,
+}
+
+/// Weights of the region loss; the defaults are YOLO-v2's (`yolo-voc.cfg`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegionLossConfig {
+    /// Objectness of the box that is responsible for an object.
+    pub object_scale: f32,
+    /// Objectness of every other box.
+    pub no_object_scale: f32,
+    /// Position and size.
+    pub coord_scale: f32,
+    /// Class.
+    pub class_scale: f32,
+    /// A box that overlaps an object by more than this IoU need not be silent.
+    pub ignore_iou: f32,
+    /// A box of which more than this share lies in an ignore region need not be silent.
+    pub ignore_share: f32,
+    /// Objectness learns the IoU of its box (`rescore=1`) rather than 1.
+    pub rescore: bool,
+    /// For so many samples from the start every box is also drawn towards its anchor.
+    pub warmup_samples: u64,
+}
+
+/// Adam's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Decay of the mean of the gradients.
+    pub beta1: f32,
+    /// Decay of the mean of their squares.
+    pub beta2: f32,
+    /// Added to the root of the mean square.
+    pub epsilon: f32,
+    /// Gradients of a larger norm (over all weights) are scaled down to it.
+    pub clip_norm: f32,
+}
+
+/// A part of a run with its own learning rate and its own choice of binary layers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// What it is called in the log and the metrics.
+    pub name: String,
+    /// How many times it shows every frame.
+    pub epochs: usize,
+    /// Which of the network's binary layers are binary already; the others still train in full precision.
+    #[serde(default)]
+    pub binary: BinaryLayers,
+    /// Learning rate over the stage.
+    pub learning_rate: LearningRate,
+}
+
+/// Which of the network's binary layers a stage trains as such.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BinaryLayers {
+    /// Every one.
+    #[default]
+    All,
+    /// Not any: the full-precision network.
+    None,
+    /// The layers of these names.
+    Only(BTreeSet<String>),
+}
+
+impl BinaryLayers {
+    /// Is the layer of this name among them?
+    pub fn contains(&self, layer: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Only(names) => names.contains(layer),
+        }
+    }
+}
+
+/// A linear rise from 0 to `peak`, then half a cosine down to `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearningRate {
+    /// The highest rate.
+    pub peak: f64,
+    /// The rate at the end of the stage.
+    pub end: f64,
+    /// Epochs of the rise; may be a fraction.
+    #[serde(default)]
+    pub warmup: f64,
+}
+
+/// What goes into the packed model's provenance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProvenanceConfig {
+    /// The data, with licences and credits.
+    pub dataset: String,
+    /// Who or what made the labels, where no human did.
+    pub teacher: String,
+}
+
+/// A recipe that cannot be used, and why.
+#[derive(Debug, Error)]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Not a recipe: unknown or missing keys, wrong types.
+    #[error("{}: {source}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Key, line and column.
+        source: serde_yaml::Error,
+    },
+    /// A value is out of range.
+    #[error("{key}: {reason}")]
+    Value {
+        /// The key, as a path.
+        key: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The network cannot be built.
+    #[error("network.{0}")]
+    Network(#[from] NetworkError),
+}
+
+impl Recipe {
+    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute or relative to the working directory.
+    ///
+    /// # Errors
+    /// Names the file, the key and what would be right.
+    pub fn load(path: &Path) -> Result<Self, RecipeError> {
+        let text = fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
+        let mut recipe: Self =
+            serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        recipe.data.root = folder.join(&recipe.data.root);
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The network to train.
+    ///
+    /// # Errors
+    /// If the specification is out of range; a recipe that was loaded has been checked.
+    pub fn build_network(&self) -> Result<Network, NetworkError> {
+        self.network.build()
+    }
+
+    /// Size of a training picture.
+    pub fn window(&self) -> InputSize {
+        self.window.unwrap_or(self.network.input)
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the first key whose value is wrong.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let network = self.build_network()?;
+        network.with_input(self.window()).map_err(|e| value("window", e.to_string()))?;
+        self.data.check(&network)?;
+        self.augmentation.check()?;
+        self.loss.check()?;
+        self.optimizer.check()?;
+        check(self.batch >= 1, "batch", "must be at least 1")?;
+        check(
+            self.shards >= 1 && self.batch.is_multiple_of(self.shards),
+            "shards",
+            format!("{} does not divide the batch of {}", self.shards, self.batch),
+        )?;
+        check(self.validate_every >= 1, "validate_every", "must be at least 1")?;
+        check(!self.stages.is_empty(), "stages", "at least one is needed")?;
+        self.stages.iter().try_for_each(|stage| stage.check(&network))
+    }
+}
+
+impl DataConfig {
+    fn check(&self, network: &Network) -> Result<(), RecipeError> {
+        check(!self.train.is_empty(), "data.train", "at least one set is needed")?;
+        check(!self.classes.is_empty(), "data.classes", "no object type has a class")?;
+        let known = |class: &str| network.classes().iter().any(|c| c == class);
+        for (kind, class) in &self.classes {
+            let reason = format!("'{class}' is not a class of the network ({})", network.classes().join(", "));
+            check(known(class), format!("data.classes.{kind}"), reason)?;
+        }
+        for (class, times) in &self.oversample {
+            let key = format!("data.oversample.{class}");
+            let reason = format!("not a class of the network ({})", network.classes().join(", "));
+            check(known(class), &key, reason)?;
+            check((1..=100).contains(times), &key, "must be 1 to 100")?;
+        }
+        for (list, sets) in [("train", &self.train), ("validation", &self.validation)] {
+            for (index, set) in sets.iter().enumerate() {
+                set.check(&format!("data.{list}[{index}]"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SetConfig {
+    fn check(&self, key: &str) -> Result<(), RecipeError> {
+        check((1..=1000).contains(&self.repeat), format!("{key}.repeat"), "must be 1 to 1000")?;
+        check((0.0..=1.0).contains(&self.min_score), format!("{key}.min_score"), "must be 0 to 1")?;
+        if let Some(aspect) = self.aspect {
+            check(aspect > 0.1 && aspect < 10.0, format!("{key}.aspect"), "must be between 0.1 and 10")?;
+        }
+        self.scale.map_or(Ok(()), |scale| check_scale(scale, &format!("{key}.scale")))
+    }
+}
+
+impl Augmentation {
+    fn check(&self) -> Result<(), RecipeError> {
+        check_scale(self.scale, "augmentation.scale")?;
+        check((0.0..1.0).contains(&self.jitter), "augmentation.jitter", "must be 0 to below 1")?;
+        for (key, share) in [
+            ("flip", self.flip),
+            ("hue", self.hue),
+            ("focus", self.focus),
+            ("mosaic", self.mosaic),
+            ("min_visible", self.min_visible),
+        ] {
+            check((0.0..=1.0).contains(&share), format!("augmentation.{key}"), "must be 0 to 1")?;
+        }
+        for (key, factor) in [("saturation", self.saturation), ("exposure", self.exposure)] {
+            check((1.0..=10.0).contains(&factor), format!("augmentation.{key}"), "must be 1 to 10")?;
+        }
+        check((0.0..=1000.0).contains(&self.min_size), "augmentation.min_size", "must be 0 to 1000")
+    }
+}
+
+impl RegionLossConfig {
+    fn check(&self) -> Result<(), RecipeError> {
+        for (key, scale) in [
+            ("object_scale", self.object_scale),
+            ("no_object_scale", self.no_object_scale),
+            ("coord_scale", self.coord_scale),
+            ("class_scale", self.class_scale),
+        ] {
+            check((0.0..=1000.0).contains(&scale), format!("loss.{key}"), "must be 0 to 1000")?;
+        }
+        for (key, share) in [("ignore_iou", self.ignore_iou), ("ignore_share", self.ignore_share)] {
+            check((0.0..=1.0).contains(&share), format!("loss.{key}"), "must be 0 to 1")?;
+        }
+        Ok(())
+    }
+}
+
+impl OptimizerConfig {
+    fn check(&self) -> Result<(), RecipeError> {
+        for (key, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            check((0.0..1.0).contains(&beta), format!("optimizer.{key}"), "must be 0 to below 1")?;
+        }
+        check(self.epsilon > 0.0 && self.epsilon < 1.0, "optimizer.epsilon", "must be above 0 and below 1")?;
+        check(self.clip_norm > 0.0, "optimizer.clip_norm", "must be above 0")
+    }
+}
+
+impl Stage {
+    fn check(&self, network: &Network) -> Result<(), RecipeError> {
+        let key = format!("stages.{}", self.name);
+        check((1..=100_000).contains(&self.epochs), format!("{key}.epochs"), "must be 1 to 100000")?;
+        let LearningRate { peak, end, warmup } = self.learning_rate;
+        let key_rate = format!("{key}.learning_rate");
+        check(peak > 0.0 && peak <= 1.0, format!("{key_rate}.peak"), "must be above 0 and at most 1")?;
+        check((0.0..=peak).contains(&end), format!("{key_rate}.end"), "must be 0 to the peak")?;
+        check((0.0..=self.epochs as f64).contains(&warmup), format!("{key_rate}.warmup"), "must be 0 to the epochs")?;
+        if let BinaryLayers::Only(names) = &self.binary {
+            let wrong = names.iter().find(|name| !is_binary(network, name));
+            let reason = wrong.map(|name| format!("the network has no binary layer '{name}'")).unwrap_or_default();
+            check(wrong.is_none(), format!("{key}.binary"), reason)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_binary(network: &Network, name: &str) -> bool {
+    network.layers().iter().any(|layer| {
+        layer.name == name && matches!(&layer.operation, Operation::Convolution(c) if c.precision == Precision::Binary)
+    })
+}
+
+fn check_scale([low, high]: [f32; 2], key: &str) -> Result<(), RecipeError> {
+    check(low >= 0.05 && low <= high && high <= 20.0, key, "must be [low, high] with 0.05 <= low <= high <= 20")
+}
+
+fn check(holds: bool, key: impl Into<String>, reason: impl Into<String>) -> Result<(), RecipeError> {
+    if holds { Ok(()) } else { Err(value(key, reason)) }
+}
+
+fn value(key: impl Into<String>, reason: impl Into<String>) -> RecipeError {
+    RecipeError::Value { key: key.into(), reason: reason.into() }
+}
+
+impl Default for Augmentation {
+    /// YOLO-v2's colours and jitter (`yolo-voc.cfg`), moderate enlargement, no mosaic.
+    fn default() -> Self {
+        Self {
+            scale: [0.8, 1.5],
+            jitter: 0.2,
+            flip: 0.5,
+            hue: 0.1,
+            saturation: 1.5,
+            exposure: 1.5,
+            focus: 0.5,
+            mosaic: 0.0,
+            min_size: 4.0,
+            min_visible: 0.3,
+        }
+    }
+}
+
+impl Default for RegionLossConfig {
+    fn default() -> Self {
+        Self {
+            object_scale: 5.0,
+            no_object_scale: 1.0,
+            coord_scale: 1.0,
+            class_scale: 1.0,
+            ignore_iou: 0.6,
+            ignore_share: 0.5,
+            rescore: true,
+            warmup_samples: 12_800,
+        }
+    }
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: 10.0 }
+    }
+}
+
+fn default_batch() -> usize {
+    8
+}
+
+fn default_shards() -> usize {
+    1
+}
+
+fn default_validate_every() -> usize {
+    5
+}
+
+fn default_root() -> PathBuf {
+    ".".into()
+}
+
+fn default_images() -> PathBuf {
+    "image_2".into()
+}
+
+fn default_labels() -> PathBuf {
+    "label_2".into()
+}
+
+fn default_repeat() -> usize {
+    1
+}

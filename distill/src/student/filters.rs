@@ -1,0 +1,135 @@
+//! The weights of one convolution, with its batch norm or bias and what follows.
+
+use super::{Moments, Norm, binarize, convolution};
+use burn::{
+    module::{Module, Param},
+    nn::Initializer,
+    tensor::{Device, Tensor, activation::relu},
+};
+use onebit_detector::network::{Activation, Convolution, Depthwise, Operation, Precision};
+
+/// A convolution's weights `[filters, channels / groups, kernel, kernel]`, its batch norm or bias, and its activation.
+#[derive(Module, Debug)]
+pub struct Filters {
+    /// Full-precision weights; where the layer is binary, those behind the signs.
+    pub latent: Param<Tensor<4>>,
+    /// Batch norm, unless there is a bias.
+    pub norm: Option<Norm>,
+    /// Bias `[filters]`, unless there is a batch norm.
+    pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    form: Form,
+}
+
+/// What does not change in training.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    stride: usize,
+    groups: usize,
+    activation: Activation,
+    /// The network wants this layer binary.
+    precision: Precision,
+    /// It is now.
+    binary: bool,
+}
+
+impl Filters {
+    /// Fresh weights for a layer that reads `channels` channels; `None` if the operation has no weights.
+    pub(super) fn new(operation: &Operation, channels: usize, device: &Device) -> Option<Self> {
+        let (shape, batch_norm, form) = match *operation {
+            Operation::Convolution(Convolution { filters, kernel, stride, precision, batch_norm, activation }) => {
+                let form = Form { stride, groups: 1, activation, precision, binary: false };
+                ([filters, channels, kernel, kernel], batch_norm, form)
+            }
+            Operation::Depthwise(Depthwise { stride, activation }) => {
+                let form = Form { stride, groups: channels, activation, precision: Precision::Full, binary: false };
+                ([channels, 1, Depthwise::KERNEL, Depthwise::KERNEL], true, form)
+            }
+            Operation::MaxPool | Operation::SpaceToDepth { .. } | Operation::Concat => return None,
+        };
+        let [filters, inputs, kernel, _] = shape;
+        // He et al. (arXiv 1502.01852): the variance stays through layers of rectifiers.
+        let gain = if form.activation == Activation::Linear { 1.0 } else { f64::sqrt(2.0) };
+        let latent = Initializer::KaimingNormal { gain, fan_out_only: false };
+        Some(Self {
+            latent: latent.init_with(shape, Some(inputs * kernel * kernel), None, device),
+            norm: batch_norm.then(|| Norm::new(filters, device)),
+            bias: (!batch_norm).then(|| Initializer::Zeros.init([filters], device)),
+            form,
+        })
+    }
+
+    /// Are the weights binary now?
+    pub fn is_binary(&self) -> bool {
+        self.form.binary
+    }
+
+    pub(super) fn set_binary(&mut self, binary: bool) {
+        self.form.binary = binary && self.form.precision == Precision::Binary;
+    }
+
+    /// The weights as the convolution uses them.
+    pub fn weight(&self) -> Tensor<4> {
+        let latent = self.latent.val();
+        if self.form.binary { binarize(latent) } else { latent }
+    }
+
+    /// With batch norm's running statistics.
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let sums = self.sums(x);
+        self.activate(match &self.norm {
+            Some(norm) => norm.forward(sums),
+            None => sums,
+        })
+    }
+
+    /// With the statistics of the batch, which are returned too where there is a batch norm.
+    pub(super) fn learn(&self, x: Tensor<4>) -> (Tensor<4>, Option<Moments>) {
+        let sums = self.sums(x);
+        let (normed, moments) = match &self.norm {
+            Some(norm) => {
+                let (normed, moments) = norm.learn(sums);
+                (normed, Some(moments))
+            }
+            None => (sums, None),
+        };
+        (self.activate(normed), moments)
+    }
+
+    /// Takes the statistics of a batch into the running ones.
+    pub(super) fn absorb(mut self, moments: &Option<Moments>) -> Self {
+        self.norm = self.norm.zip(moments.as_ref()).map(|(norm, moments)| norm.absorb(moments));
+        self
+    }
+
+    /// The convolution and, where there is one, the bias.
+    fn sums(&self, x: Tensor<4>) -> Tensor<4> {
+        let sums = convolution::same(x, self.weight(), self.form.stride, self.form.groups);
+        match &self.bias {
+            Some(bias) => {
+                let [filters] = bias.dims();
+                sums + bias.val().reshape([1, filters, 1, 1])
+            }
+            None => sums,
+        }
+    }
+
+    fn activate(&self, y: Tensor<4>) -> Tensor<4> {
+        match self.form.activation {
+            Activation::Linear => y,
+            Activation::Relu => relu(y),
+            // Equal to max(y, slope·y), in fewer passes over memory than burn's own.
+            leaky => {
+                let slope = leaky.negative_slope();
+                relu(y.clone()).mul_scalar(1.0 - slope) + y.mul_scalar(slope)
+            }
+        }
+    }
+
+    pub(super) fn clamped(mut self) -> Self {
+        if self.form.binary {
+            self.latent = self.latent.map(|w| w.clamp(-1.0, 1.0));
+        }
+        self
+    }
+}

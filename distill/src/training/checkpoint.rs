@@ -1,0 +1,116 @@
+//! Everything that a run needs to go on exactly, in one folder that is replaced as a whole.
+
+use super::TrainError;
+use crate::{recipe::Recipe, student::Student};
+use burn::{
+    module::Module,
+    optim::ModuleOptimizer,
+    store::ModuleRecord,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The stage under way, from 0.
+    pub stage: usize,
+    /// Epochs done of this stage.
+    pub epoch: usize,
+    /// Epochs done in all.
+    pub epochs: u64,
+    /// Steps done in all.
+    pub steps: u64,
+    /// Pictures learned from in all.
+    pub seen: u64,
+}
+
+/// Weights, optimiser and progress between two epochs.
+pub struct Checkpoint {
+    /// The weights.
+    pub student: Student,
+    /// Adam's moments.
+    pub optimizer: ModuleOptimizer,
+    /// How far the run has come.
+    pub progress: Progress,
+}
+
+const CURRENT: &str = "checkpoint";
+const NEXT: &str = "checkpoint.next";
+const PREVIOUS: &str = "checkpoint.previous";
+const STUDENT: &str = "student.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const PROGRESS: &str = "progress.json";
+const RECIPE: &str = "recipe.yaml";
+
+/// Makes the folder of a new run and keeps the recipe in it.
+pub(super) fn begin(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+    if current(run).is_some() {
+        return Err(TrainError::Exists(run.into()));
+    }
+    fs::create_dir_all(run).map_err(TrainError::file(run))?;
+    let path = run.join(RECIPE);
+    let text = serde_yaml::to_string(recipe).expect("a recipe has only plain values");
+    fs::write(&path, text).map_err(TrainError::file(&path))
+}
+
+/// The run's whole checkpoint: a crash between the two renames of [`Checkpoint::save`] leaves only the one before.
+fn current(run: &Path) -> Option<PathBuf> {
+    [CURRENT, PREVIOUS].map(|name| run.join(name)).into_iter().find(|path| path.is_dir())
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint beside the old one, then puts it in its place: a run killed at any moment leaves a whole one.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn save(self, run: &Path) -> Result<(), TrainError> {
+        let [next, current, previous] = [NEXT, CURRENT, PREVIOUS].map(|name| run.join(name));
+        remove(&next)?;
+        fs::create_dir(&next).map_err(TrainError::file(&next))?;
+        let [student, optimizer, progress] = [STUDENT, OPTIMIZER, PROGRESS].map(|name| next.join(name));
+        self.student.into_record().save(&student).map_err(TrainError::record(&student))?;
+        self.optimizer.save(&optimizer).map_err(TrainError::record(&optimizer))?;
+        let text = serde_json::to_string(&self.progress).expect("numbers");
+        fs::write(&progress, text).map_err(TrainError::file(&progress))?;
+        for path in [student, optimizer, progress, next.clone()] {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(TrainError::file(path))?;
+        }
+        remove(&previous)?;
+        if current.is_dir() {
+            fs::rename(&current, &previous).map_err(TrainError::file(&current))?;
+        }
+        fs::rename(&next, &current).map_err(TrainError::file(&next))?;
+        remove(&previous)
+    }
+
+    /// Reads a run's checkpoint into a student and an optimiser made from the same recipe.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged or of another network.
+    pub fn load(run: &Path, student: Student, optimizer: ModuleOptimizer) -> Result<Self, TrainError> {
+        let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
+        let path = folder.join(OPTIMIZER);
+        let optimizer = optimizer.load(&path).map_err(TrainError::record(&path))?;
+        let student = load_student(&folder, student)?;
+        let path = folder.join(PROGRESS);
+        let text = fs::read_to_string(&path).map_err(TrainError::file(&path))?;
+        let progress = serde_json::from_str(&text)
+            .map_err(|e| TrainError::Checkpoint { path, reason: e.to_string() })?;
+        Ok(Self { student, optimizer, progress })
+    }
+}
+
+fn load_student(folder: &Path, student: Student) -> Result<Student, TrainError> {
+    let path = folder.join(STUDENT);
+    let record = ModuleRecord::load(&path).map_err(TrainError::record(&path))?;
+    student.try_load_record(record).map_err(TrainError::record(&path))
+}
+
+fn remove(folder: &Path) -> Result<(), TrainError> {
+    if folder.is_dir() { fs::remove_dir_all(folder).map_err(TrainError::file(folder)) } else { Ok(()) }
+}

@@ -1,0 +1,75 @@
+//! Why a run stops.
+
+use crate::{data::DataError, recipe::RecipeError};
+use burn::store::RecordError;
+use std::{io, path::PathBuf};
+use thiserror::Error;
+
+/// A run that cannot start or go on, and why.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The recipe is wrong.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A frame or label is wrong.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Too few frames.
+    #[error("an epoch of {frames} frames does not fill one batch of {batch}")]
+    NoBatch {
+        /// Frames in an epoch.
+        frames: usize,
+        /// Pictures in a batch.
+        batch: usize,
+    },
+    /// The folder holds a run.
+    #[error("{}: holds a run already; resume it or choose another folder", .0.display())]
+    Exists(PathBuf),
+    /// The folder holds no run.
+    #[error("{}: no checkpoint here to resume from", .0.display())]
+    NoCheckpoint(PathBuf),
+    /// A file of the run cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The metrics cannot be written or read back.
+    #[error("{}: {source}", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: csv::Error,
+    },
+    /// A checkpoint is damaged, or of another network.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The run has diverged.
+    #[error("step {step}: {what} is no longer a number; a lower learning rate may help. The last checkpoint is intact")]
+    NotANumber {
+        /// The step, from 1.
+        step: u64,
+        /// Which term of the loss, or the gradients.
+        what: String,
+    },
+}
+
+impl TrainError {
+    pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::File { path, source }
+    }
+
+    pub(super) fn record(path: impl Into<PathBuf>) -> impl FnOnce(RecordError) -> Self {
+        let path = path.into();
+        |error| Self::Checkpoint { path, reason: error.to_string() }
+    }
+}

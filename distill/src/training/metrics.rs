@@ -1,0 +1,114 @@
+//! What a run tells: one line for each step and each epoch, in CSV files.
+
+use super::{Progress, TrainError};
+use csv::{Writer, WriterBuilder};
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+/// Running means of a loss's terms.
+#[derive(Default)]
+pub(super) struct Means {
+    sums: Vec<(&'static str, f64)>,
+    count: usize,
+}
+
+impl Means {
+    pub(super) fn add(&mut self, terms: &[(&'static str, f32)]) {
+        self.sums.resize(terms.len(), ("", 0.0));
+        for (sum, (name, value)) in self.sums.iter_mut().zip(terms) {
+            *sum = (*name, sum.1 + f64::from(*value));
+        }
+        self.count += 1;
+    }
+
+    fn terms(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.sums.iter().map(|(name, sum)| (*name, sum / self.count as f64))
+    }
+
+    pub(super) fn total(&self) -> f64 {
+        self.terms().map(|(_, mean)| mean).sum()
+    }
+}
+
+/// The two CSV files of a run, opened for appending.
+pub(super) struct Metrics {
+    steps: Table,
+    epochs: Table,
+}
+
+impl Metrics {
+    /// Opens both files and drops the lines written after the checkpoint, which will be written again.
+    pub(super) fn open(folder: &Path, progress: &Progress) -> Result<Self, TrainError> {
+        Ok(Self {
+            steps: Table::open(folder.join("steps.csv"), progress.steps)?,
+            epochs: Table::open(folder.join("epochs.csv"), progress.epochs)?,
+        })
+    }
+
+    pub(super) fn step(
+        &mut self,
+        stage: &str,
+        progress: &Progress,
+        rate: f64,
+        terms: &[(&'static str, f32)],
+        norm: f32,
+    ) -> Result<(), TrainError> {
+        let mut row = vec![("step", progress.steps.to_string()), ("stage", stage.to_owned()), ("rate", format!("{rate:e}"))];
+        row.extend(terms.iter().map(|(name, value)| (*name, value.to_string())));
+        row.push(("gradient_norm", norm.to_string()));
+        self.steps.push(row)
+    }
+
+    /// Writes an epoch's line and returns it for people.
+    pub(super) fn epoch(
+        &mut self,
+        stage: &str,
+        progress: &Progress,
+        training: &Means,
+        validation: Option<&Means>,
+    ) -> Result<String, TrainError> {
+        let mut row = vec![("epoch", progress.epochs.to_string()), ("stage", stage.to_owned())];
+        row.extend(training.terms().map(|(name, mean)| (name, format!("{mean:.6}"))));
+        row.push(("loss", format!("{:.6}", training.total())));
+        row.push(("validation_loss", validation.map_or(String::new(), |v| format!("{:.6}", v.total()))));
+        let message = row.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
+        self.epochs.push(row)?;
+        Ok(message)
+    }
+}
+
+/// A CSV file whose header is its first row's names.
+struct Table {
+    path: PathBuf,
+    writer: Writer<File>,
+    empty: bool,
+}
+
+impl Table {
+    /// Opens a file for appending after its first `rows` rows; later ones are dropped.
+    fn open(path: PathBuf, rows: u64) -> Result<Self, TrainError> {
+        let open = OpenOptions::new().create(true).truncate(false).read(true).append(true).open(&path);
+        let file = open.map_err(TrainError::file(&path))?;
+        let lines = if rows == 0 { 0 } else { rows + 1 };
+        let kept: Result<u64, _> = BufReader::new(&file).split(b'\n').take(lines as usize).map(|l| Ok(l?.len() as u64 + 1)).sum();
+        let kept = kept.map_err(TrainError::file(&path))?;
+        file.set_len(kept).map_err(TrainError::file(&path))?;
+        Ok(Self { writer: WriterBuilder::new().from_writer(file), path, empty: kept == 0 })
+    }
+
+    fn push(&mut self, row: Vec<(&'static str, String)>) -> Result<(), TrainError> {
+        let (names, values): (Vec<_>, Vec<_>) = row.into_iter().unzip();
+        let write = || {
+            if self.empty {
+                self.writer.write_record(names)?;
+                self.empty = false;
+            }
+            self.writer.write_record(values)?;
+            self.writer.flush().map_err(csv::Error::from)
+        };
+        write().map_err(|source| TrainError::Csv { path: self.path.clone(), source })
+    }
+}

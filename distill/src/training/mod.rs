@@ -1,0 +1,167 @@
+//! The training loop: stages, epochs, steps; metrics and checkpoints in a folder of the run.
+//!
+//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, and `checkpoint/`, which always is a whole
+//! one. A run that was killed goes on from it and ends with the same bits as one that was not.
+
+mod checkpoint;
+mod error;
+mod metrics;
+mod schedule;
+mod step;
+
+pub use checkpoint::{Checkpoint, Progress};
+pub use error::TrainError;
+
+use crate::{
+    data::{Batch, Dataset, Loader, Sampler},
+    heads::HeadLoss,
+    recipe::{Recipe, Stage},
+    student::Student,
+};
+use burn::{
+    module::Module,
+    optim::{AdamConfig, ModuleOptimizer},
+    tensor::{Device, Tensor, TensorData},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use metrics::{Means, Metrics};
+use std::{path::Path, sync::Arc};
+use step::step;
+
+/// Trains a recipe in the folder `run`, from its checkpoint if `resume` is set.
+///
+/// # Errors
+/// Broken data, a folder that cannot be written or already holds a run, a loss that is no longer a number.
+pub fn train(recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
+    let mut run = Run::open(recipe, run, resume)?;
+    while let Some(stage) = recipe.stages.get(run.progress.stage) {
+        run.stage(stage)?;
+    }
+    Ok(())
+}
+
+/// A run under way.
+struct Run<'a> {
+    recipe: &'a Recipe,
+    folder: &'a Path,
+    device: Device,
+    training: Arc<Sampler>,
+    validation: Option<Arc<Sampler>>,
+    loss: HeadLoss,
+    metrics: Metrics,
+    student: Student,
+    optimizer: ModuleOptimizer,
+    progress: Progress,
+}
+
+impl<'a> Run<'a> {
+    fn open(recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
+        let network = recipe.build_network().map_err(crate::recipe::RecipeError::from)?;
+        let dataset = |sets: &[_]| Dataset::load(&recipe.data, sets, network.classes());
+        let training = Arc::new(Sampler::new(dataset(&recipe.data.train)?, recipe));
+        let sets = &recipe.data.validation;
+        let validation =
+            if sets.is_empty() { None } else { Some(Arc::new(Sampler::new(dataset(sets)?, recipe))) };
+        if Loader::len(&training, recipe.batch) == 0 {
+            return Err(TrainError::NoBatch { frames: training.dataset().epoch.len(), batch: recipe.batch });
+        }
+
+        let base = Device::flex();
+        base.seed(recipe.seed);
+        let device = base.autodiff();
+        let fresh = Student::new(&network, &device);
+        let optimizer = new_optimizer(recipe);
+        let (student, optimizer, progress) = if resume {
+            let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
+            (checkpoint.student, checkpoint.optimizer, checkpoint.progress)
+        } else {
+            checkpoint::begin(folder, recipe)?;
+            (fresh, optimizer, Progress::default())
+        };
+        let metrics = Metrics::open(folder, &progress)?;
+        let loss = HeadLoss::new(&network, &recipe.loss);
+        Ok(Self { recipe, folder, device, training, validation, loss, metrics, student, optimizer, progress })
+    }
+
+    /// The rest of a stage.
+    fn stage(&mut self, stage: &Stage) -> Result<(), TrainError> {
+        self.student.set_binary(&stage.binary);
+        if self.progress.epoch == 0 {
+            self.optimizer = new_optimizer(self.recipe);
+        }
+        let steps = Loader::len(&self.training, self.recipe.batch);
+        let bar = progress_bar((stage.epochs * steps) as u64, (self.progress.epoch * steps) as u64);
+        while self.progress.epoch < stage.epochs {
+            let training = self.epoch(stage, steps, &bar)?;
+            self.progress.epoch += 1;
+            let last = self.progress.epoch == stage.epochs;
+            let look = last || self.progress.epoch.is_multiple_of(self.recipe.validate_every);
+            let validation = self.validation.as_ref().filter(|_| look).map(|sampler| self.validate(sampler)).transpose()?;
+            let message = self.metrics.epoch(&stage.name, &self.progress, &training, validation.as_ref())?;
+            bar.suspend(|| log::info!("{message}"));
+            if last {
+                self.progress = Progress { stage: self.progress.stage + 1, epoch: 0, ..self.progress };
+            }
+            self.save()?;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn epoch(&mut self, stage: &Stage, steps: usize, bar: &ProgressBar) -> Result<Means, TrainError> {
+        let mut means = Means::default();
+        let batches = Loader::training(&self.training, self.recipe.batch, self.recipe.seed, self.progress.epochs);
+        for (index, batch) in batches.enumerate() {
+            let rate = stage.learning_rate.at(self.progress.epoch * steps + index, steps, stage.epochs);
+            let parts = batch?.split(self.recipe.shards);
+            let student = self.student.clone();
+            let done = step(student, &mut self.optimizer, &self.loss, parts, rate, self.recipe, self.progress.seen)?;
+            self.student = done.student;
+            self.progress.seen += self.recipe.batch as u64;
+            self.progress.steps += 1;
+            self.metrics.step(&stage.name, &self.progress, rate, &done.terms, done.norm)?;
+            means.add(&done.terms);
+            bar.set_message(format!("{} {}/{} loss {:.3}", stage.name, self.progress.epoch + 1, stage.epochs, means.total()));
+            bar.inc(1);
+        }
+        self.progress.epochs += 1;
+        Ok(means)
+    }
+
+    /// Mean loss over the validation frames, as the detector sees them.
+    fn validate(&self, sampler: &Arc<Sampler>) -> Result<Means, TrainError> {
+        let student = self.student.valid();
+        let mut means = Means::default();
+        for batch in Loader::validation(sampler) {
+            let batch = batch?;
+            let output = student.forward(images(&batch, &self.device.clone().inner()));
+            let terms = self.loss.terms(output, &batch, u64::MAX);
+            means.add(&terms.into_iter().map(|(name, value)| (name, value.into_scalar::<f32>())).collect::<Vec<_>>());
+        }
+        Ok(means)
+    }
+
+    fn save(&self) -> Result<(), TrainError> {
+        let (student, optimizer) = (self.student.clone(), self.optimizer.clone());
+        Checkpoint { student, optimizer, progress: self.progress }.save(self.folder)
+    }
+}
+
+fn new_optimizer(recipe: &Recipe) -> ModuleOptimizer {
+    let config = &recipe.optimizer;
+    AdamConfig::new().with_beta_1(config.beta1).with_beta_2(config.beta2).with_epsilon(config.epsilon).init()
+}
+
+/// The pictures of a batch as a tensor `[pictures, 3, height, width]`.
+pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
+    let shape = [batch.labels.len(), 3, batch.size.height, batch.size.width];
+    Tensor::from_data(TensorData::new(batch.values.clone(), shape), device)
+}
+
+fn progress_bar(steps: u64, done: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left, {msg}");
+    let bar = ProgressBar::new(steps).with_style(style.expect("the template is a constant"));
+    bar.set_position(done);
+    bar.reset_eta();
+    bar
+}
