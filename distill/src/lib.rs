@@ -11,7 +11,7 @@
 
 pub mod data;
 pub mod heads;
+pub mod packing;
 pub mod recipe;
 pub mod student;
 pub mod training;
-

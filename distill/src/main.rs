@@ -1,8 +1,17 @@
 //! The program `distill`.
 
 use clap::{Parser, Subcommand};
-use onebit_distill::{recipe::Recipe, training};
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use onebit_distill::{
+    packing,
+    recipe::{Recipe, RecipeError},
+    training,
+};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Trains the one-bit detector.
 #[derive(Parser)]
@@ -30,6 +39,21 @@ enum Command {
         #[arg(long)]
         resume: bool,
     },
+    /// Write a run's weights as a model file
+    #[command(after_help = "Example:\n  distill pack runs/demo -o demo.safetensors")]
+    Pack {
+        /// Folder of the run
+        run: PathBuf,
+        /// The model file to write
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Folder of the data sets, in place of the one that the run was trained on
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+        /// Training frames on which activation ranges are measured
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+        frames: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,11 +70,23 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Train { recipe, output, data, resume } => {
-            let mut recipe = Recipe::load(&recipe)?;
-            if let Some(root) = data {
-                recipe.data.root = root;
-            }
+            let recipe = load_recipe(&recipe, data.as_deref())?;
             Ok(training::train(&recipe, &output, resume)?)
         }
+        Command::Pack { run, output, data, frames } => {
+            let recipe = load_recipe(&run.join(training::RECIPE), data.as_deref())?;
+            let model = packing::pack(&run, &recipe, frames as usize)?;
+            model.save(&output)?;
+            println!("{}: {}, {} bytes", output.display(), model.network.name(), fs::metadata(&output)?.len());
+            Ok(())
+        }
     }
+}
+
+fn load_recipe(path: &Path, data: Option<&Path>) -> Result<Recipe, RecipeError> {
+    let mut recipe = Recipe::load(path)?;
+    if let Some(root) = data {
+        recipe.set_root(root);
+    }
+    Ok(recipe)
 }

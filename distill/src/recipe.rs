@@ -84,9 +84,6 @@ pub struct SetConfig {
     /// Folder of the label files within it.
     #[serde(default = "default_labels")]
     pub labels: PathBuf,
-    /// Labels with a lower score (16th column) are ignore regions.
-    #[serde(default)]
-    pub min_score: f32,
     /// Times that an epoch shows the set.
     #[serde(default = "default_repeat")]
     pub repeat: usize,
@@ -117,7 +114,7 @@ pub struct Augmentation {
     pub exposure: f32,
     /// Probability that the window is placed so that it shows a labelled object, each class being as likely as another.
     pub focus: f32,
-    /// Probability that a picture is put together from windows of four frames, each half as large as it would be alone.
+    /// Probability that a picture is put together from windows of four frames.
     pub mosaic: f32,
     /// Objects lower or narrower than this in the window, in pixels, are ignore regions.
     pub min_size: f32,
@@ -256,7 +253,7 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute or relative to the working directory.
+    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute.
     ///
     /// # Errors
     /// Names the file, the key and what would be right.
@@ -265,9 +262,14 @@ impl Recipe {
         let mut recipe: Self =
             serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        recipe.data.root = folder.join(&recipe.data.root);
+        recipe.set_root(&folder.join(&recipe.data.root));
         recipe.check()?;
         Ok(recipe)
+    }
+
+    /// Takes the data from another folder; its path is kept as an absolute one, so that the run finds it from anywhere.
+    pub fn set_root(&mut self, root: &Path) {
+        self.data.root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
     }
 
     /// The network to train.
@@ -333,7 +335,6 @@ impl DataConfig {
 impl SetConfig {
     fn check(&self, key: &str) -> Result<(), RecipeError> {
         check((1..=1000).contains(&self.repeat), format!("{key}.repeat"), "must be 1 to 1000")?;
-        check((0.0..=1.0).contains(&self.min_score), format!("{key}.min_score"), "must be 0 to 1")?;
         if let Some(aspect) = self.aspect {
             check(aspect > 0.1 && aspect < 10.0, format!("{key}.aspect"), "must be between 0.1 and 10")?;
         }

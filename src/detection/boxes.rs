@@ -64,3 +64,40 @@ pub struct Detection {
     /// Where, in pixels of the source image.
     pub bbox: BBox,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn overlap_worked_by_hand() {
+        let a = BBox::from_corners([0.0, 0.0, 4.0, 2.0]);
+        let b = BBox::from_corners([1.0, 1.0, 5.0, 3.0]);
+        assert_eq!((a.area(), a.intersection(&b), a.iou(&b)), (8.0, 3.0, 3.0 / 13.0));
+        let apart = BBox::from_corners([4.0, 0.0, 5.0, 2.0]);
+        assert_eq!((a.intersection(&apart), a.iou(&apart)), (0.0, 0.0));
+        let point = BBox::from_corners([1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(point.iou(&point), 0.0);
+    }
+
+    #[test]
+    fn clipping_worked_by_hand() {
+        let outside = BBox::from_corners([-10.0, 5.0, 30.0, 50.0]);
+        assert_eq!(outside.clipped(20, 40).corners(), [0.0, 5.0, 20.0, 40.0]);
+        assert_eq!(BBox::from_corners([-10.0, 5.0, -1.0, 50.0]).clipped(20, 40).area(), 0.0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_clipped_box_is_inside(
+            cx in -3000f32..6000.0, cy in -3000f32..6000.0, w in 0f32..5000.0, h in 0f32..5000.0,
+            (width, height) in (1usize..3000, 1usize..3000),
+        ) {
+            let clipped = BBox { cx, cy, w, h }.clipped(width, height);
+            let [x1, y1, x2, y2] = clipped.corners();
+            prop_assert!(0.0 <= x1 && x1 <= x2 && x2 <= width as f32, "{clipped:?}");
+            prop_assert!(0.0 <= y1 && y1 <= y2 && y2 <= height as f32, "{clipped:?}");
+        }
+    }
+}

@@ -1,1 +1,3 @@
 //! How good the boxes are.
+
+pub mod kitti;

@@ -1,1 +1,4 @@
-//! Where frames come from offline.
+//! Where frames come from offline: image files and KITTI's label files.
+
+pub mod images;
+pub mod kitti;

@@ -4,7 +4,6 @@ use super::LayerWeights;
 use crate::network::Network;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use thiserror::Error;
 
 /// A network with its weights, and what must be known to run it and to trust it.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +59,3 @@ pub struct Provenance {
     /// Measured figures by name, such as `camvid/val car AP50`.
     pub metrics: BTreeMap<String, f64>,
 }
-
-/// A model file that cannot be used, and why.
-#[derive(Debug, Error)]
-pub enum ModelError {}

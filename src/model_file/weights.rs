@@ -46,7 +46,7 @@ impl BinaryWeights {
         Self { bits, inputs, scale, bias }
     }
 
-    /// Bytes of one filter's bits.
+    /// Bytes of the bits of a filter with this number of weights.
     pub fn row_bytes(inputs: usize) -> usize {
         inputs.div_ceil(8)
     }

@@ -32,12 +32,7 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler of `dataset` with the recipe's window and augmentation.
     pub fn new(dataset: Dataset, recipe: &Recipe) -> Self {
-        Self {
-            dataset,
-            augmentation: recipe.augmentation.clone(),
-            input: recipe.network.input,
-            window: recipe.window(),
-        }
+        Self { dataset, augmentation: recipe.augmentation.clone(), input: recipe.network.input, window: recipe.window() }
     }
 
     /// The frames.
@@ -70,12 +65,11 @@ impl Sampler {
         let mut sample = Sample { picture: Picture::grey(self.window), labels: Vec::new() };
         let mosaic = rng.random_bool(self.augmentation.mosaic.into());
         let rects = if mosaic { quarters(&mut rng, self.window) } else { vec![Rect::all(self.window)] };
-        let size = if mosaic { 0.5 } else { 1.0 };
         for (index, rect) in rects.into_iter().enumerate() {
             let other = self.dataset.epoch[rng.random_range(0..self.dataset.epoch.len())];
             let frame = &self.dataset.frames[if index == 0 { frame } else { other }];
             let image = decode(frame)?;
-            let map = self.random_map(&mut rng, frame, &image, rect, size);
+            let map = self.random_map(&mut rng, frame, &image, rect);
             self.add(&mut sample, frame, &image, &map, rect);
             let [hue, saturation, exposure] = self.random_colour(&mut rng);
             sample.picture.recolour(hue, saturation, exposure, rect);
@@ -101,18 +95,11 @@ impl Sampler {
         Some(Label { bbox: seen, class: label.class.filter(|_| !small && !hidden), weight: label.weight })
     }
 
-    /// Where the frame lies in the picture: of `size`, enlarged and perhaps mirrored by chance, and shifted so that the rectangle
+    /// Where the frame lies in the picture: enlarged and perhaps mirrored by chance, and shifted so that the rectangle
     /// shows a part of it by chance, or one that holds an object.
-    fn random_map(
-        &self,
-        rng: &mut ChaCha8Rng,
-        frame: &Frame,
-        image: &RgbImage,
-        rect: Rect,
-        size: f32,
-    ) -> Matrix3<f32> {
+    fn random_map(&self, rng: &mut ChaCha8Rng, frame: &Frame, image: &RgbImage, rect: Rect) -> Matrix3<f32> {
         let [low, high] = frame.scale.unwrap_or(self.augmentation.scale);
-        let enlargement = size * low * (high / low).powf(rng.random());
+        let enlargement = low * (high / low).powf(rng.random());
         let stretch = (1.0 + self.augmentation.jitter).powf(rng.random_range(-1.0..=1.0)).sqrt();
         let [w, h] = scene(frame, image).map(|side| side * fit(scene(frame, image), self.input) * enlargement);
         let size = [w * stretch, h / stretch];

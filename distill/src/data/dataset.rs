@@ -84,10 +84,7 @@ fn list(config: &DataConfig, set: &SetConfig, class_of: &dyn Fn(&str) -> Option<
     for image in paths {
         let file = labels.join(image.with_extension("txt").file_name().expect("an image file has a name"));
         if file.is_file() {
-            let mut labels = read_labels(&file, class_of)?;
-            for label in labels.iter_mut().filter(|label| label.weight < set.min_score) {
-                label.class = None;
-            }
+            let labels = read_labels(&file, class_of)?;
             frames.push(Frame { image, labels, aspect: set.aspect, scale: set.scale });
         }
     }

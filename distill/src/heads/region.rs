@@ -166,8 +166,7 @@ impl Slots {
         let Anchor(width, height) = loss.anchors[anchor];
         let plane = picture * self.anchors + anchor;
 
-        let coords =
-            [truth.cx - column as f32, truth.cy - row as f32, (truth.w / width).ln(), (truth.h / height).ln()];
+        let coords = [truth.cx - column as f32, truth.cy - row as f32, (truth.w / width).ln(), (truth.h / height).ln()];
         // Small boxes count up to twice as much as one that fills the picture.
         let share = truth.area() / (rows * columns) as f32;
         self.set_coords(plane, at, coords, label.weight * config.coord_scale * (2.0 - share));

@@ -128,7 +128,8 @@ impl Filters {
 
     pub(super) fn clamped(mut self) -> Self {
         if self.form.binary {
-            self.latent = self.latent.map(|w| w.clamp(-1.0, 1.0));
+            // Outside the graph: a clamp within it would tie the next step's graph to this one's.
+            self.latent = self.latent.map(|w| Tensor::from_inner(w.inner().clamp(-1.0, 1.0)).require_grad());
         }
         self
     }

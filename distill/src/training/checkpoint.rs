@@ -2,11 +2,7 @@
 
 use super::TrainError;
 use crate::{recipe::Recipe, student::Student};
-use burn::{
-    module::Module,
-    optim::ModuleOptimizer,
-    store::ModuleRecord,
-};
+use burn::{module::Module, optim::ModuleOptimizer, store::ModuleRecord};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
@@ -45,7 +41,8 @@ const PREVIOUS: &str = "checkpoint.previous";
 const STUDENT: &str = "student.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const PROGRESS: &str = "progress.json";
-const RECIPE: &str = "recipe.yaml";
+/// The recipe of a run, within its folder.
+pub const RECIPE: &str = "recipe.yaml";
 
 /// Makes the folder of a new run and keeps the recipe in it.
 pub(super) fn begin(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
@@ -97,11 +94,16 @@ impl Checkpoint {
         let path = folder.join(OPTIMIZER);
         let optimizer = optimizer.load(&path).map_err(TrainError::record(&path))?;
         let student = load_student(&folder, student)?;
-        let path = folder.join(PROGRESS);
-        let text = fs::read_to_string(&path).map_err(TrainError::file(&path))?;
-        let progress = serde_json::from_str(&text)
-            .map_err(|e| TrainError::Checkpoint { path, reason: e.to_string() })?;
-        Ok(Self { student, optimizer, progress })
+        Ok(Self { student, optimizer, progress: load_progress(&folder)? })
+    }
+
+    /// Reads only the weights, into a student made from the same recipe, and how far the run has come.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn student(run: &Path, student: Student) -> Result<(Student, Progress), TrainError> {
+        let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
+        Ok((load_student(&folder, student)?, load_progress(&folder)?))
     }
 }
 
@@ -109,6 +111,12 @@ fn load_student(folder: &Path, student: Student) -> Result<Student, TrainError> 
     let path = folder.join(STUDENT);
     let record = ModuleRecord::load(&path).map_err(TrainError::record(&path))?;
     student.try_load_record(record).map_err(TrainError::record(&path))
+}
+
+fn load_progress(folder: &Path) -> Result<Progress, TrainError> {
+    let path = folder.join(PROGRESS);
+    let text = fs::read_to_string(&path).map_err(TrainError::file(&path))?;
+    serde_json::from_str(&text).map_err(|e| TrainError::Checkpoint { path, reason: e.to_string() })
 }
 
 fn remove(folder: &Path) -> Result<(), TrainError> {

@@ -93,7 +93,8 @@ impl Table {
         let open = OpenOptions::new().create(true).truncate(false).read(true).append(true).open(&path);
         let file = open.map_err(TrainError::file(&path))?;
         let lines = if rows == 0 { 0 } else { rows + 1 };
-        let kept: Result<u64, _> = BufReader::new(&file).split(b'\n').take(lines as usize).map(|l| Ok(l?.len() as u64 + 1)).sum();
+        let kept: Result<u64, _> =
+            BufReader::new(&file).split(b'\n').take(lines as usize).map(|l| Ok(l?.len() as u64 + 1)).sum();
         let kept = kept.map_err(TrainError::file(&path))?;
         file.set_len(kept).map_err(TrainError::file(&path))?;
         Ok(Self { writer: WriterBuilder::new().from_writer(file), path, empty: kept == 0 })
@@ -101,7 +102,7 @@ impl Table {
 
     fn push(&mut self, row: Vec<(&'static str, String)>) -> Result<(), TrainError> {
         let (names, values): (Vec<_>, Vec<_>) = row.into_iter().unzip();
-        let write = || {
+        let mut write = || {
             if self.empty {
                 self.writer.write_record(names)?;
                 self.empty = false;

@@ -9,7 +9,7 @@ mod metrics;
 mod schedule;
 mod step;
 
-pub use checkpoint::{Checkpoint, Progress};
+pub use checkpoint::{Checkpoint, Progress, RECIPE};
 pub use error::TrainError;
 
 use crate::{
@@ -60,8 +60,7 @@ impl<'a> Run<'a> {
         let dataset = |sets: &[_]| Dataset::load(&recipe.data, sets, network.classes());
         let training = Arc::new(Sampler::new(dataset(&recipe.data.train)?, recipe));
         let sets = &recipe.data.validation;
-        let validation =
-            if sets.is_empty() { None } else { Some(Arc::new(Sampler::new(dataset(sets)?, recipe))) };
+        let validation = if sets.is_empty() { None } else { Some(Arc::new(Sampler::new(dataset(sets)?, recipe))) };
         if Loader::len(&training, recipe.batch) == 0 {
             return Err(TrainError::NoBatch { frames: training.dataset().epoch.len(), batch: recipe.batch });
         }
@@ -121,7 +120,13 @@ impl<'a> Run<'a> {
             self.progress.steps += 1;
             self.metrics.step(&stage.name, &self.progress, rate, &done.terms, done.norm)?;
             means.add(&done.terms);
-            bar.set_message(format!("{} {}/{} loss {:.3}", stage.name, self.progress.epoch + 1, stage.epochs, means.total()));
+            bar.set_message(format!(
+                "{} {}/{} loss {:.3}",
+                stage.name,
+                self.progress.epoch + 1,
+                stage.epochs,
+                means.total()
+            ));
             bar.inc(1);
         }
         self.progress.epochs += 1;

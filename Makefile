@@ -1,0 +1,47 @@
+# `make demo` and `make test` install what they need (scripts/setup.sh, no root) and are quick the second time.
+#   make demo [FRAMES=folder] [MODEL=file]   plays real driving frames into the node over ROS 2
+#   make test                                everything that CI runs
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+FRAMES ?= demo/frames
+MODEL ?= models/demo.safetensors
+
+env := . scripts/env.sh
+# The same features and the same profile everywhere: r2r and burn take minutes to build, once is enough.
+detector := --release -p onebit_detector --features ros
+distill := --release -p onebit_distill
+# cargo-nextest if it is there, else cargo's own runner.
+runner = $(shell command -v cargo-nextest > /dev/null && echo 'nextest run' || echo test)
+
+.PHONY: demo test setup build lint unit-tests ros-tests colcon-tests
+demo: build
+	@$(env); "$$ONEBIT_ROS_PYTHON" demo/play.py --binary $(CARGO_TARGET_DIR)/release/detector_node \
+	  --frames '$(FRAMES)' --model '$(MODEL)'
+
+test: lint unit-tests ros-tests colcon-tests
+
+setup:
+	@scripts/setup.sh
+
+build:
+	@scripts/setup.sh ros
+	@echo 'build: the node and the command line (minutes the first time)'
+	@$(env); cargo build $(detector) --bins
+
+lint: setup
+	cargo fmt --all --check
+	$(env); cargo clippy $(detector) --all-targets -- -D warnings
+	$(env); cargo clippy $(distill) --all-targets -- -D warnings
+
+unit-tests: setup
+	$(env); cargo $(runner) $(detector)
+	$(env); cargo $(runner) $(distill)
+	$(env); cargo test $(detector) --doc
+
+ros-tests: setup build
+	$(env); ONEBIT_NODE=$(CARGO_TARGET_DIR)/release/detector_node "$$ONEBIT_ROS_PYTHON" -m pytest -q -ra tests/ros
+
+colcon-tests: setup build
+	$(env); tests/ros/colcon.sh

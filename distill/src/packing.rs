@@ -1,0 +1,139 @@
+//! From a run to a model file: batch norm folded, signs packed, activations calibrated.
+
+use crate::{
+    data::{DataError, Dataset},
+    recipe::{BinaryLayers, Recipe, RecipeError},
+    student::{EPSILON, Filters, Student},
+    training::{Checkpoint, Progress, TrainError},
+};
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
+use onebit_detector::{
+    detection::{ImageView, Resampler},
+    engine::{self, EngineError},
+    frames::images::{self, ImageFileError},
+    model_file::{BinaryWeights, FullWeights, LayerWeights, Model, ModelError, Preprocessing, Provenance},
+    network::{Network, Operation, Precision},
+};
+use std::path::Path;
+use thiserror::Error;
+
+/// A run that cannot be packed, and why.
+#[derive(Debug, Error)]
+pub enum PackError {
+    /// The run's recipe cannot be read.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The run's checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] TrainError),
+    /// The frames for calibration cannot be listed.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A frame for calibration cannot be read.
+    #[error(transparent)]
+    Frame(#[from] ImageFileError),
+    /// The run's last stage trains layers in full precision that the network wants binary.
+    #[error("stage '{stage}' leaves layers in full precision: a model is packed after a stage with 'binary: all'")]
+    NotBinary {
+        /// The stage.
+        stage: String,
+    },
+    /// Calibration failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The weights are no model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// Packs the weights of a run as far as it has come; activation ranges are measured on `frames` of its training frames,
+/// spread evenly, as the detector will see them.
+///
+/// # Errors
+/// If the run cannot be read, is not binary yet, or its frames cannot be found.
+pub fn pack(run: &Path, recipe: &Recipe, frames: usize) -> Result<Model, PackError> {
+    let network = recipe.build_network().map_err(RecipeError::from)?;
+    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex()))?;
+    let stage = &recipe.stages[progress.stage.min(recipe.stages.len() - 1)];
+    if stage.binary != BinaryLayers::All {
+        return Err(PackError::NotBinary { stage: stage.name.clone() });
+    }
+    let provenance = provenance(recipe, &progress);
+    let mut model = fold(&student, network, provenance);
+    model.quantization = Some(engine::calibrate(&model, calibration(recipe, &model, frames)?)?);
+    model.check()?;
+    Ok(model)
+}
+
+fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
+    Provenance {
+        created_by: concat!("onebit_distill ", env!("CARGO_PKG_VERSION")).into(),
+        dataset: recipe.provenance.dataset.clone(),
+        teacher: recipe.provenance.teacher.clone(),
+        metrics: [("epochs", progress.epochs), ("steps", progress.steps)]
+            .map(|(name, count)| (name.to_owned(), count as f64))
+            .into(),
+        ..Provenance::default()
+    }
+}
+
+/// The model that computes what the student computes in evaluation, not yet calibrated.
+pub fn fold(student: &Student, network: Network, provenance: Provenance) -> Model {
+    let mut filters = student.filters.iter();
+    let weights = network.layers().iter().map(|layer| match &layer.operation {
+        Operation::Convolution(c) => fold_layer(filters.next().expect("made for this network"), c.precision),
+        Operation::Depthwise(_) => fold_layer(filters.next().expect("made for this network"), Precision::Full),
+        Operation::MaxPool | Operation::SpaceToDepth { .. } | Operation::Concat => LayerWeights::None,
+    });
+    let weights = weights.collect();
+    Model { network, weights, quantization: None, preprocessing: Preprocessing::default(), provenance }
+}
+
+/// Batch norm `γ·(x − μ)/√(σ² + ε) + β` becomes the factor `γ/√(σ² + ε)` and the bias `β − μ·factor` of each filter.
+fn fold_layer(filters: &Filters, precision: Precision) -> LayerWeights {
+    let [count, channels, kernel, _] = filters.latent.dims();
+    let inputs = channels * kernel * kernel;
+    let latent = values(filters.latent.val());
+    let (factor, bias) = match (&filters.norm, &filters.bias) {
+        (Some(norm), _) => {
+            let [scale, shift] = [&norm.scale, &norm.shift].map(|p| values(p.val()));
+            let [mean, variance] = [&norm.mean, &norm.variance].map(|p| values(p.val()));
+            let factor: Vec<f32> =
+                scale.iter().zip(variance).map(|(g, v)| (f64::from(*g) / (f64::from(v) + EPSILON).sqrt()) as f32).collect();
+            let bias = shift.iter().zip(&mean).zip(&factor).map(|((b, m), f)| b - m * f).collect();
+            (factor, bias)
+        }
+        (None, Some(bias)) => (vec![1.0; count], values(bias.val())),
+        (None, None) => (vec![1.0; count], vec![0.0; count]),
+    };
+    let rows = latent.chunks_exact(inputs).zip(&factor);
+    match precision {
+        Precision::Binary => {
+            let scale = rows.map(|(row, factor)| factor * row.iter().map(|w| w.abs()).sum::<f32>() / inputs as f32);
+            LayerWeights::Binary(BinaryWeights::pack(&latent, inputs, scale.collect(), bias))
+        }
+        Precision::Full => {
+            let weights = rows.flat_map(|(row, factor)| row.iter().map(move |w| w * factor)).collect();
+            LayerWeights::Full(FullWeights { weights, inputs, bias })
+        }
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("weights are f32")
+}
+
+/// Training frames, letterboxed into the network's input.
+fn calibration(recipe: &Recipe, model: &Model, frames: usize) -> Result<Vec<RgbImage>, PackError> {
+    let dataset = Dataset::load(&recipe.data, &recipe.data.train, model.network.classes())?;
+    let every = dataset.frames.len().div_ceil(frames.max(1));
+    let mut resampler = Resampler::new(model.network.input(), model.preprocessing);
+    let mut pictures = Vec::new();
+    for frame in dataset.frames.iter().step_by(every) {
+        let image = images::decode(&frame.image)?;
+        let view = ImageView::from_rgb(&image).expect("a decoded picture has pixels");
+        pictures.push(resampler.picture(&view).0);
+    }
+    Ok(pictures)
+}

@@ -1,0 +1,107 @@
+//! A packed model computes what the training graph computes.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use onebit_detector::{
+    detection::{ImageView, Resampler},
+    engine::{Mode, Options, Session},
+    frames::images,
+    model_file::{LayerWeights, Model},
+};
+use onebit_distill::{
+    packing::{PackError, pack},
+    recipe::{BinaryLayers, Recipe},
+    student::Student,
+    training::{Checkpoint, train},
+};
+use std::{fs, path::Path};
+
+/// The repository's real driving frames.
+fn frames() -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/frames");
+    images::list(&[folder]).expect("the demo's frames are in the repository")
+}
+
+/// A run of a few steps of a small network on four of them, with a box in each.
+fn trained(folder: &Path, topology: &str) -> Recipe {
+    for (index, frame) in frames().iter().take(4).enumerate() {
+        fs::create_dir_all(folder.join("set/image_2")).unwrap();
+        fs::create_dir_all(folder.join("set/label_2")).unwrap();
+        fs::copy(frame, folder.join(format!("set/image_2/{index}.jpg"))).unwrap();
+        let label = "Car 0 0 -10 810 400 950 500 -1 -1 -1 -1000 -1000 -1000 -10\n";
+        fs::write(folder.join(format!("set/label_2/{index}.txt")), label).unwrap();
+    }
+    let yaml = format!(
+        "network: {{topology: {topology}, width: 0.125, input: 160x96}}\nwindow: 64x64\ndata: {{train: [{{path: set}}], \
+         classes: {{Car: car}}}}\nbatch: 2\nstages: [{{name: binary, epochs: 2, learning_rate: {{peak: 1.0e-3, end: 0}}}}]\n"
+    );
+    fs::write(folder.join("recipe.yaml"), yaml).unwrap();
+    let recipe = Recipe::load(&folder.join("recipe.yaml")).unwrap();
+    train(&recipe, &folder.join("run"), false).unwrap();
+    recipe
+}
+
+#[test]
+fn the_engine_equals_the_graph_on_real_frames() {
+    for topology in ["darknet-yolo", "darknet-yolo-64", "mobilenet-yolo"] {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = trained(folder.path(), topology);
+        let model = pack(&folder.path().join("run"), &recipe, 4).unwrap();
+        let network = &model.network;
+
+        let device = Device::flex();
+        let (mut student, _) = Checkpoint::student(&folder.path().join("run"), Student::new(network, &device)).unwrap();
+        student.set_binary(&BinaryLayers::All);
+        let options = Options { mode: Mode::F32, keep_layers: true, ..Options::default() };
+        let mut session = Session::new(&model, &options).unwrap();
+        let mut resampler = Resampler::new(network.input(), model.preprocessing);
+        for frame in frames().iter().skip(4).take(2) {
+            let image = images::decode(frame).unwrap();
+            let (picture, _) = resampler.picture(&ImageView::from_rgb(&image).unwrap());
+            let mut input = session.input_mut();
+            let row = 3 * picture.width() as usize;
+            picture.as_raw().chunks_exact(row).enumerate().for_each(|(y, rgb)| input.write_row(y, rgb));
+            session.run();
+
+            let (w, h) = (picture.width() as usize, picture.height() as usize);
+            let planar = |c: usize| picture.pixels().map(move |p| f32::from(p.0[c]) / 255.0);
+            let values: Vec<f32> = (0..3).flat_map(planar).collect();
+            let graph = student.forward_all(Tensor::from_data(TensorData::new(values, [1, 3, h, w]), &device));
+            for (index, expected) in graph.into_iter().enumerate() {
+                let expected: Vec<f32> = expected.into_data().try_to_vec().unwrap();
+                let found = session.layer(index);
+                let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(
+                        (found - expected).abs() <= 1e-3 * largest,
+                        "{topology} {}: {found}, the graph says {expected}",
+                        network.layers()[index].name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packed_model_is_calibrated_binary_and_survives_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = trained(folder.path(), "darknet-yolo-64");
+    let model = pack(&folder.path().join("run"), &recipe, 4).unwrap();
+    assert!(model.quantization.is_some());
+    let binary = model.weights.iter().filter(|w| matches!(w, LayerWeights::Binary(_))).count();
+    assert_eq!(binary, 21, "all 23 convolutions but the first and the last");
+    let path = folder.path().join("model.safetensors");
+    model.save(&path).unwrap();
+    assert_eq!(Model::load(&path).unwrap(), model);
+}
+
+#[test]
+fn a_run_without_a_checkpoint_or_not_yet_binary_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = trained(folder.path(), "darknet-yolo-64");
+    let error = pack(&folder.path().join("elsewhere"), &recipe, 4).unwrap_err();
+    assert!(error.to_string().contains("elsewhere"), "{error}");
+    recipe.stages[0].binary = BinaryLayers::None;
+    let error = pack(&folder.path().join("run"), &recipe, 4).unwrap_err();
+    assert!(matches!(error, PackError::NotBinary { .. }), "{error}");
+}

@@ -1,0 +1,84 @@
+//! How the layers are computed: one trait, one file for each family of kernels and architecture.
+//!
+//! A kernel says which [`Layout`] it wants and turns each layer into [`Work`]: weights packed as it likes them, cut into
+//! items that threads run in any order. In int8 mode all kernels give the same bytes
+//! ([`arithmetic`](super::arithmetic)); [`portable`] is the oracle of the others.
+
+pub(super) mod moves;
+mod portable;
+mod window;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use super::{
+    EngineError, Mode,
+    arithmetic::{Epilogue, Weights},
+    layout::{Layout, Map},
+    memory::Memory,
+};
+
+/// A family of kernels on one architecture.
+pub(super) trait Kernel: Sync {
+    /// The name by which it is chosen and shown.
+    fn name(&self) -> &'static str;
+
+    /// Can this CPU run it in this mode?
+    fn runs(&self, mode: Mode) -> bool;
+
+    /// What its feature maps are in memory.
+    fn layout(&self) -> Layout;
+
+    /// Prepares a dense convolution, binary or full precision.
+    fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work>;
+
+    /// Prepares a depthwise convolution: filter `c` reads channel `c` only.
+    fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work>;
+}
+
+/// A convolution to prepare, with same padding: output `(y, x)` sums the inputs from `(y·stride − kernel/2, …)` on.
+pub(super) struct Convolution<'a> {
+    /// Side of the kernel, 1 or 3.
+    pub(super) kernel: usize,
+    /// 1 or 2.
+    pub(super) stride: usize,
+    /// The weights; integers go with bytes, floats with floats, bits with both.
+    pub(super) weights: Weights<'a>,
+    pub(super) epilogue: Epilogue,
+    /// Its border is at least `kernel / 2` wide.
+    pub(super) input: Map,
+    /// Bytes (to be requantised) or floats.
+    pub(super) output: Map,
+}
+
+/// One layer, ready to run.
+pub(super) trait Work: Send + Sync {
+    /// Number of items, which may run in any order and at the same time.
+    fn items(&self) -> usize;
+
+    /// Computes one item. It writes values of the output map that no other item writes, and never its border.
+    fn run(&self, item: usize, memory: &Memory);
+}
+
+/// All kernels of this architecture, the preferred first.
+fn all() -> impl Iterator<Item = &'static dyn Kernel> {
+    #[cfg(target_arch = "x86_64")]
+    let native = x86_64::KERNELS;
+    #[cfg(not(target_arch = "x86_64"))]
+    let native: &[&dyn Kernel] = &[];
+    native.iter().copied().chain([&portable::Portable as &dyn Kernel])
+}
+
+/// The kernel of this name, or the preferred one that runs here.
+pub(super) fn choose(name: Option<&str>, mode: Mode) -> Result<&'static dyn Kernel, EngineError> {
+    let mut usable = all().filter(|kernel| kernel.runs(mode));
+    let chosen = match name {
+        Some(name) => usable.find(|kernel| kernel.name() == name),
+        None => usable.next(),
+    };
+    chosen.ok_or_else(|| EngineError::Kernel { name: name.unwrap_or_default().into(), mode, available: names(mode) })
+}
+
+/// Names of the kernels that this CPU can run in a mode, the preferred first.
+pub(super) fn names(mode: Mode) -> Vec<&'static str> {
+    all().filter(|kernel| kernel.runs(mode)).map(|kernel| kernel.name()).collect()
+}

@@ -1,0 +1,58 @@
+//! Kernels for x86-64: dot products of activation bytes, with one driver ([`dense`]) and one file for each instruction set.
+
+mod amx;
+mod avx2;
+mod avx512;
+mod dense;
+mod pack;
+
+use super::{Convolution, Kernel, Work, portable::Portable};
+use crate::engine::{Mode, arithmetic::Weights, layout::Layout};
+use dense::{Dense, Dot};
+use std::marker::PhantomData;
+
+/// The kernels, the preferred first.
+pub(super) const KERNELS: &[&dyn Kernel] = &[
+    &DotKernel::<amx::Tiles, avx512::Words>::new("amx-int8", amx::available),
+    &DotKernel::<avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
+    &DotKernel::<avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
+    &DotKernel::<avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
+];
+
+/// int8 mode by dot products: of `Bytes` for binary weights, of `Words` for full-precision ones.
+struct DotKernel<Bytes, Words> {
+    name: &'static str,
+    available: fn() -> bool,
+    dots: PhantomData<(Bytes, Words)>,
+}
+
+impl<Bytes, Words> DotKernel<Bytes, Words> {
+    const fn new(name: &'static str, available: fn() -> bool) -> Self {
+        Self { name, available, dots: PhantomData }
+    }
+}
+
+impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn runs(&self, mode: Mode) -> bool {
+        mode == Mode::Int8 && (self.available)()
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Interleaved
+    }
+
+    fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
+        match convolution.weights {
+            Weights::Bits(_) => Box::new(Dense::<Bytes>::new(convolution)),
+            _ => Box::new(Dense::<Words>::new(convolution)),
+        }
+    }
+
+    fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
+        Portable.depthwise(convolution)
+    }
+}

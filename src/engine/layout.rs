@@ -1,0 +1,177 @@
+//! What a feature map is in memory. Nobody else computes an offset.
+//!
+//! A buffer holds one feature map, or several joined on the channel axis: a concatenation costs nothing, its inputs are
+//! written into their channels of the joined map. Around the map lies a border of zeros (in int8 mode: of the byte that
+//! stands for 0), so that no kernel branches at the edge. The border right of a row is the border left of the next one,
+//! so positions run through the whole buffer with one stride.
+
+use crate::network::Shape;
+
+/// In which order a kernel wants the values of a feature map. A plan uses one layout throughout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[y][x][channel]`: all channels of a position stand together.
+    Interleaved,
+}
+
+/// What one value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    /// A byte; `zero_point` stands for 0.
+    Byte {
+        /// What fills the border.
+        zero_point: u8,
+    },
+    /// A 32-bit float.
+    Float,
+}
+
+impl Element {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Byte { .. } => 1,
+            Self::Float => 4,
+        }
+    }
+}
+
+/// A feature map: where each of its values stands. Offsets count values from the start of the plan's memory.
+#[derive(Clone, Debug)]
+pub(super) struct Map {
+    /// Its channels only, where it shares a buffer with others.
+    pub(super) shape: Shape,
+    pub(super) element: Element,
+    pub(super) layout: Layout,
+    /// Width of the border: 0 or 1.
+    pub(super) border: usize,
+    /// From a position to its right neighbour.
+    pub(super) pixel_stride: usize,
+    /// From a position to the one below.
+    pub(super) row_stride: usize,
+    /// From a channel to the next.
+    pub(super) channel_stride: usize,
+    /// Channel 0 at (0, 0).
+    origin: usize,
+}
+
+impl Map {
+    /// Offset of a value. `y` and `x` may lie in the border.
+    #[inline]
+    pub(super) fn at(&self, channel: usize, y: isize, x: isize) -> usize {
+        let position = y * self.row_stride as isize + x * self.pixel_stride as isize;
+        self.origin.wrapping_add_signed(position) + channel * self.channel_stride
+    }
+
+    /// Some of its channels, as a map of their own.
+    pub(super) fn channels(&self, first: usize, count: usize) -> Self {
+        debug_assert!(first + count <= self.shape.channels);
+        let shape = Shape { channels: count, ..self.shape };
+        Self { shape, origin: self.origin + first * self.channel_stride, ..self.clone() }
+    }
+
+    /// The same map with another byte for 0.
+    pub(super) fn with_element(self, element: Element) -> Self {
+        debug_assert_eq!(self.element.bytes(), element.bytes());
+        Self { element, ..self }
+    }
+
+    /// Positions `(y, x)` of the border, each once.
+    pub(super) fn border_positions(&self) -> impl Iterator<Item = (isize, isize)> + use<> {
+        let (height, width) = (self.shape.height as isize, self.shape.width as isize);
+        let rows = if self.border > 0 { -1..height + 1 } else { 0..0 };
+        rows.flat_map(move |y| {
+            let outside = y == -1 || y == height;
+            // Right of a row is left of the next; only the last row has no next.
+            let end = if y == height {
+                width + 1
+            } else if outside {
+                width
+            } else {
+                0
+            };
+            (-1..end).map(move |x| (y, x))
+        })
+    }
+}
+
+/// A piece of the plan's memory, before it has a place there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buffer {
+    pub(super) shape: Shape,
+    pub(super) element: Element,
+    pub(super) layout: Layout,
+    pub(super) border: usize,
+}
+
+impl Buffer {
+    fn row_positions(&self) -> usize {
+        self.shape.width + self.border
+    }
+
+    /// Its size.
+    pub(super) fn bytes(&self) -> usize {
+        let positions = (self.shape.height + 2 * self.border) * self.row_positions() + self.border;
+        positions * self.shape.channels * self.element.bytes()
+    }
+
+    /// The feature map that fills it, once it stands at `offset` bytes from the start of the plan's memory.
+    pub(super) fn map(&self, offset: usize) -> Map {
+        debug_assert!(offset.is_multiple_of(self.element.bytes()));
+        let (pixel_stride, channel_stride) = match self.layout {
+            Layout::Interleaved => (self.shape.channels, 1),
+        };
+        let row_stride = self.row_positions() * pixel_stride;
+        Map {
+            shape: self.shape,
+            element: self.element,
+            layout: self.layout,
+            border: self.border,
+            pixel_stride,
+            row_stride,
+            channel_stride,
+            origin: offset / self.element.bytes() + self.border * (row_stride + pixel_stride),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn buffer(channels: usize, height: usize, width: usize, border: usize) -> Buffer {
+        let shape = Shape { channels, height, width };
+        Buffer { shape, element: Element::Float, layout: Layout::Interleaved, border }
+    }
+
+    #[test]
+    fn a_small_map_stands_where_it_should() {
+        // Two rows of three pixels with one border column: pitch 4.
+        let map = buffer(2, 2, 3, 1).map(64);
+        assert_eq!(map.at(0, -1, -1), 16);
+        assert_eq!(map.at(0, 0, 0), 16 + (4 + 1) * 2);
+        assert_eq!(map.at(1, 1, 2), 16 + (4 + 1 + 4 + 2) * 2 + 1);
+        assert_eq!(map.at(0, 0, 3), map.at(0, 1, -1));
+        assert_eq!(buffer(2, 2, 3, 1).bytes(), (4 * 4 + 1) * 2 * 4);
+        assert_eq!(map.channels(1, 1).at(0, 1, 2), map.at(1, 1, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn values_and_border_fill_the_buffer_once(channels in 1usize..5, height in 1usize..6, width in 1usize..6, border in 0usize..2) {
+            let buffer = buffer(channels, height, width, border);
+            let map = buffer.map(0);
+            let inside = (0..height as isize).flat_map(|y| (0..width as isize).map(move |x| (y, x)));
+            let mut seen = HashSet::new();
+            for (y, x) in inside.chain(map.border_positions()) {
+                for channel in 0..channels {
+                    let offset = map.at(channel, y, x);
+                    prop_assert!(offset < buffer.bytes() / 4);
+                    prop_assert!(seen.insert(offset), "({y}, {x}) stands where another value does");
+                }
+            }
+            prop_assert_eq!(seen.len(), buffer.bytes() / 4);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Where every feature map lives: concatenations joined in place, memory reused by lifetime.
+
+use super::{
+    layout::{Buffer, Element, Layout, Map},
+    memory::Memory,
+};
+use crate::network::{Depthwise, Network, Operation, Shape, Source};
+use std::ops::RangeInclusive;
+
+/// A place for each feature map of a network.
+pub(super) struct Placement {
+    /// The input image's.
+    pub(super) image: Map,
+    /// Each layer's output.
+    pub(super) layers: Vec<Map>,
+    /// Size of the memory that they share.
+    pub(super) bytes: usize,
+    /// For each layer, the concatenation in whose map it stands, and its first channel there.
+    homes: Vec<Option<(usize, usize)>>,
+}
+
+/// What shares one buffer: a layer (its `root`) and, if that is a concatenation, the layers joined in it.
+struct Group {
+    /// `None` for the image, which stands alone.
+    root: Option<usize>,
+    buffer: Buffer,
+    /// From the layer that first writes to the layer that last reads.
+    lifetime: RangeInclusive<usize>,
+}
+
+impl Placement {
+    /// Plans the memory. `elements` says what the values of each layer are; with `keep` no layer's memory is reused.
+    pub(super) fn new(network: &Network, layout: Layout, image: Element, elements: &[Element], keep: bool) -> Self {
+        let homes = homes(network);
+        let roots: Vec<_> = (0..homes.len()).map(|layer| root(&homes, layer)).collect();
+        let groups = groups(network, layout, image, elements, &roots, keep);
+        let (offsets, bytes) = allocate(&groups);
+
+        let place = |root| {
+            let group = groups.iter().position(|g| g.root == root).expect("every root has a group");
+            groups[group].buffer.map(offsets[group])
+        };
+        let layer = |(index, &(root, first)): (usize, &(usize, usize))| {
+            let map = place(Some(root)).channels(first, network.shapes()[index].channels);
+            map.with_element(elements[index])
+        };
+        let layers = roots.iter().enumerate().map(layer).collect();
+        Self { image: place(None), layers, bytes, homes }
+    }
+
+    /// Where a layer reads.
+    pub(super) fn source(&self, source: Source) -> &Map {
+        match source {
+            Source::Image => &self.image,
+            Source::Layer(index) => &self.layers[index],
+        }
+    }
+
+    /// Does this input of a concatenation stand in its map already, from this channel on?
+    pub(super) fn is_joined(&self, source: Source, concat: usize, first: usize) -> bool {
+        matches!(source, Source::Layer(index) if self.homes[index] == Some((concat, first)))
+    }
+}
+
+/// The first concatenation that reads a layer becomes its home; any further one has to copy.
+fn homes(network: &Network) -> Vec<Option<(usize, usize)>> {
+    let mut homes = vec![None; network.layers().len()];
+    for (concat, layer) in network.layers().iter().enumerate() {
+        if layer.operation != Operation::Concat {
+            continue;
+        }
+        let mut first = 0;
+        for &source in &layer.inputs {
+            if let Source::Layer(index) = source {
+                homes[index].get_or_insert((concat, first));
+            }
+            first += network.source_shape(source).channels;
+        }
+    }
+    homes
+}
+
+/// The layer whose buffer holds this one, and its first channel there.
+fn root(homes: &[Option<(usize, usize)>], layer: usize) -> (usize, usize) {
+    match homes[layer] {
+        None => (layer, 0),
+        Some((concat, first)) => {
+            let (root, offset) = root(homes, concat);
+            (root, offset + first)
+        }
+    }
+}
+
+fn groups(
+    network: &Network,
+    layout: Layout,
+    image: Element,
+    elements: &[Element],
+    roots: &[(usize, usize)],
+    keep: bool,
+) -> Vec<Group> {
+    let last = roots.len() - 1;
+    let group = |root: Option<usize>, shape: Shape, element: Element| {
+        let members: Vec<Source> = match root {
+            None => vec![Source::Image],
+            Some(root) => (0..=last).filter(|&layer| roots[layer].0 == root).map(Source::Layer).collect(),
+        };
+        let reads = |index: &usize| members.iter().any(|member| network.layers()[*index].inputs.contains(member));
+        let readers: Vec<usize> = (0..=last).filter(reads).collect();
+        let border = readers.iter().any(|&index| reads_border(&network.layers()[index].operation));
+        // The image is written from outside, at any time; the last layer is read after the run.
+        let lifetime = match root {
+            Some(root) if !keep && root != last => {
+                let first = roots.iter().position(|r| r.0 == root).expect("a root is its own member");
+                first..=readers.last().map_or(root, |&reader| reader.max(root))
+            }
+            _ => 0..=last,
+        };
+        Group { root, buffer: Buffer { shape, element, layout, border: usize::from(border) }, lifetime }
+    };
+    let layers = (0..=last).filter(|&layer| roots[layer].0 == layer);
+    let layers = layers.map(|root| group(Some(root), network.shapes()[root], elements[root]));
+    std::iter::once(group(None, network.input_shape(), image)).chain(layers).collect()
+}
+
+fn reads_border(operation: &Operation) -> bool {
+    match operation {
+        Operation::Convolution(c) => c.kernel > 1,
+        Operation::Depthwise(_) => Depthwise::KERNEL > 1,
+        Operation::MaxPool | Operation::SpaceToDepth { .. } | Operation::Concat => false,
+    }
+}
+
+/// Gives each group an offset, the largest first, each as low as those that live at the same time allow.
+fn allocate(groups: &[Group]) -> (Vec<usize>, usize) {
+    let size = |group: &Group| group.buffer.bytes().next_multiple_of(Memory::ALIGNMENT);
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.sort_by_key(|&g| std::cmp::Reverse(size(&groups[g])));
+
+    let mut offsets = vec![0; groups.len()];
+    let mut placed: Vec<usize> = Vec::new(); // by offset
+    for &g in &order {
+        let mut offset = 0;
+        for &other in placed.iter().filter(|&&other| overlap(&groups[g].lifetime, &groups[other].lifetime)) {
+            if offset + size(&groups[g]) <= offsets[other] {
+                break;
+            }
+            offset = offset.max(offsets[other] + size(&groups[other]));
+        }
+        offsets[g] = offset;
+        placed.insert(placed.partition_point(|&other| offsets[other] <= offset), g);
+    }
+    let end = (0..groups.len()).map(|g| offsets[g] + size(&groups[g])).max().unwrap_or(0);
+    (offsets, end)
+}
+
+fn overlap(a: &RangeInclusive<usize>, b: &RangeInclusive<usize>) -> bool {
+    a.start() <= b.end() && b.start() <= a.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{NetworkSpec, Topology};
+
+    fn place(topology: Topology, keep: bool) -> (Network, Placement) {
+        let network = NetworkSpec::preset(topology).build().unwrap();
+        let byte = Element::Byte { zero_point: 7 };
+        let placement = Placement::new(&network, Layout::Interleaved, byte, &vec![byte; network.layers().len()], keep);
+        (network, placement)
+    }
+
+    #[test]
+    fn joined_layers_stand_in_the_map_that_joins_them() {
+        let (network, placement) = place(Topology::DarknetYolo, false);
+        let index = |name: &str| network.layers().iter().position(|l| l.name == name).unwrap();
+        let (reorg, coarse, joined) = (index("reorg26"), index("conv24"), index("concat27"));
+        let at = |layer: usize, channel| placement.layers[layer].at(channel, 3, 4);
+        assert_eq!(at(reorg, 5), at(joined, 5));
+        assert_eq!(at(coarse, 5), at(joined, 2048 + 5));
+        assert!(placement.is_joined(Source::Layer(coarse), joined, 2048));
+    }
+
+    #[test]
+    fn memory_is_reused() {
+        let (network, placement) = place(Topology::DarknetYolo, false);
+        let all: usize = network.shapes().iter().map(|shape| shape.values()).sum();
+        // Image, the first layer's output and the first pool's live at the same time; little else may be added.
+        let needed = network.input_shape().values() + network.shapes()[0].values() + network.shapes()[1].values();
+        assert!(placement.bytes < needed + needed / 20, "{} bytes, {needed} are needed", placement.bytes);
+        assert!(place(Topology::DarknetYolo, true).1.bytes > all);
+    }
+
+    #[test]
+    fn what_lives_at_the_same_time_does_not_overlap() {
+        for topology in Topology::ALL {
+            let (network, placement) = place(topology, false);
+            for (index, layer) in network.layers().iter().enumerate().filter(|(_, l)| l.operation != Operation::Concat) {
+                let span = |map: &Map| {
+                    let (h, w) = (map.shape.height as isize, map.shape.width as isize);
+                    let border = map.border as isize;
+                    map.at(0, -border, -border)..=map.at(map.shape.channels - 1, h - 1 + border, w - 1 + border)
+                };
+                let (from, to) = (span(placement.source(layer.inputs[0])), span(&placement.layers[index]));
+                assert!(!overlap(&from, &to), "{topology}: {} overwrites what it reads", layer.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! From a network to steps: what runs, in which order, on which memory.
+
+use super::{
+    EngineError, Mode,
+    arithmetic::{self, IMAGE},
+    calibrate, check,
+    kernels::{Convolution, Kernel, Work, moves},
+    layout::{Element, Layout, Map},
+    memory::{Memory, Value},
+    placement::Placement,
+};
+use crate::{
+    model_file::{Model, Quantization},
+    network::{Activation, Depthwise, Operation, Source},
+};
+
+/// All that is decided at load.
+pub(super) struct Plan {
+    pub(super) memory: Memory,
+    pub(super) image: Map,
+    /// Each layer's output.
+    pub(super) layers: Vec<Map>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// One piece of work and the layer that it belongs to.
+pub(super) struct Step {
+    pub(super) layer: usize,
+    work: Box<dyn Work>,
+    output: Map,
+}
+
+impl Plan {
+    pub(super) fn new(model: &Model, mode: Mode, kernel: &dyn Kernel, keep: bool) -> Result<Self, EngineError> {
+        check::weights(model)?;
+        let builder = match mode {
+            Mode::F32 => Builder { model, kernel, quantization: None },
+            Mode::Int8 => Builder { model, kernel, quantization: Some(checked_quantization(model)?) },
+        };
+        builder.build(keep)
+    }
+}
+
+impl Step {
+    /// Items of the work, and one more that fills the border of the output, if it has one.
+    pub(super) fn items(&self) -> usize {
+        self.work.items() + usize::from(self.output.border > 0)
+    }
+
+    pub(super) fn run(&self, item: usize, memory: &Memory) {
+        if item < self.work.items() {
+            self.work.run(item, memory);
+        } else {
+            fill_border(&self.output, memory);
+        }
+    }
+}
+
+/// Writes zeros around a map.
+fn fill_border(map: &Map, memory: &Memory) {
+    match map.element {
+        Element::Byte { .. } => fill_border_with::<u8>(map, memory),
+        Element::Float => fill_border_with::<f32>(map, memory),
+    }
+}
+
+fn fill_border_with<T: Value>(map: &Map, memory: &Memory) {
+    let zero = T::zero(map.element).expect("the kind of value was asked for");
+    let writer = memory.write::<T>(map);
+    for (y, x) in map.border_positions() {
+        match map.layout {
+            // SAFETY: only this item uses the border of the output; the work writes inside the map.
+            Layout::Interleaved => unsafe { writer.run(map.at(0, y, x), map.shape.channels) }.fill(zero),
+        }
+    }
+}
+
+struct Builder<'a> {
+    model: &'a Model,
+    kernel: &'a dyn Kernel,
+    /// One for each layer, in int8 mode.
+    quantization: Option<&'a [Quantization]>,
+}
+
+impl Builder<'_> {
+    fn build(&self, keep: bool) -> Result<Plan, EngineError> {
+        let network = &self.model.network;
+        let elements: Vec<_> = (0..network.layers().len()).map(|layer| self.element(layer)).collect();
+        let image = self.byte_or_float(Some(IMAGE));
+        let placement = Placement::new(network, self.kernel.layout(), image, &elements, keep);
+
+        // Zeroed, which is what the border of the image holds in both modes.
+        let memory = Memory::new(placement.bytes)?;
+        let mut steps = Vec::new();
+        for index in 0..network.layers().len() {
+            self.push_layer(index, &placement, &mut steps)?;
+        }
+        Ok(Plan { memory, image: placement.image, layers: placement.layers, steps })
+    }
+
+    /// How the output of a layer is kept; `None` for floats.
+    fn output_quantization(&self, layer: usize) -> Option<Quantization> {
+        let last = layer + 1 == self.model.network.layers().len();
+        self.quantization.filter(|_| !last).map(|quantization| quantization[layer])
+    }
+
+    fn element(&self, layer: usize) -> Element {
+        self.byte_or_float(self.output_quantization(layer))
+    }
+
+    fn byte_or_float(&self, quantization: Option<Quantization>) -> Element {
+        match quantization {
+            Some(q) if self.quantization.is_some() => Element::Byte { zero_point: q.zero_point },
+            _ => Element::Float,
+        }
+    }
+
+    fn push_layer(&self, index: usize, placement: &Placement, steps: &mut Vec<Step>) -> Result<(), EngineError> {
+        let network = &self.model.network;
+        let layer = &network.layers()[index];
+        let input = placement.source(layer.inputs[0]);
+        let output = &placement.layers[index];
+        let work = match &layer.operation {
+            Operation::Convolution(c) => {
+                let convolution = self.convolution(index, (c.kernel, c.stride, c.activation), input, output)?;
+                self.kernel.convolution(convolution)
+            }
+            Operation::Depthwise(d) => {
+                let convolution = self.convolution(index, (Depthwise::KERNEL, d.stride, d.activation), input, output)?;
+                self.kernel.depthwise(convolution)
+            }
+            Operation::MaxPool => moves::max_pool(input.clone(), output.clone()),
+            Operation::SpaceToDepth { block } => moves::space_to_depth(input.clone(), output.clone(), *block),
+            Operation::Concat => {
+                steps.extend(self.copies(index, placement));
+                return Ok(());
+            }
+        };
+        steps.push(Step { layer: index, work, output: output.clone() });
+        Ok(())
+    }
+
+    fn convolution(
+        &self,
+        index: usize,
+        (kernel, stride, activation): (usize, usize, Activation),
+        input: &Map,
+        output: &Map,
+    ) -> Result<Convolution<'_>, EngineError> {
+        let network = &self.model.network;
+        let weights = &self.model.weights[index];
+        let (weights, epilogue) = match self.quantization {
+            None => arithmetic::float(weights, activation),
+            Some(quantization) => {
+                let read = match network.layers()[index].inputs[0] {
+                    Source::Image => IMAGE,
+                    Source::Layer(source) => quantization[source],
+                };
+                arithmetic::quantized(weights, activation, read, self.output_quantization(index))
+                    .map_err(|reason| EngineError::layer(network, index, reason))?
+            }
+        };
+        Ok(Convolution { kernel, stride, weights, epilogue, input: input.clone(), output: output.clone() })
+    }
+
+    /// What a concatenation has to copy: the inputs that do not stand in its map.
+    fn copies(&self, concat: usize, placement: &Placement) -> Vec<Step> {
+        let network = &self.model.network;
+        let mut first = 0;
+        let mut copies = Vec::new();
+        for &source in &network.layers()[concat].inputs {
+            let channels = network.source_shape(source).channels;
+            if !placement.is_joined(source, concat, first) {
+                let output = placement.layers[concat].channels(first, channels);
+                let work = moves::copy(placement.source(source).clone(), output.clone());
+                copies.push(Step { layer: concat, work, output });
+            }
+            first += channels;
+        }
+        copies
+    }
+}
+
+/// The model's activation ranges, if int8 mode can use them.
+fn checked_quantization(model: &Model) -> Result<&[Quantization], EngineError> {
+    let network = &model.network;
+    let quantization = model.quantization.as_deref().ok_or(EngineError::NotCalibrated)?;
+    let layers = network.layers().len();
+    if quantization.len() != layers {
+        return Err(EngineError::Count { what: "activation ranges", found: quantization.len(), layers });
+    }
+    let fail = |index, reason: String| Err(EngineError::layer(network, index, reason));
+    if let Some(index) = quantization.iter().position(|q| !(q.scale.is_normal() && q.scale > 0.0)) {
+        return fail(index, format!("its activation scale is {}, must be above 0", quantization[index].scale));
+    }
+    if !matches!(network.layers()[layers - 1].operation, Operation::Convolution(_) | Operation::Depthwise(_)) {
+        return fail(layers - 1, "the last layer must be a convolution in int8 mode, where it gives floats".into());
+    }
+    for (index, range) in calibrate::ranges(network).iter().enumerate() {
+        let (wanted, whose) = match *range {
+            Source::Image => (IMAGE, "the image"),
+            Source::Layer(first) => (quantization[first], network.layers()[first].name.as_str()),
+        };
+        if quantization[index] != wanted {
+            return fail(index, format!("must have the activation range of {whose}, whose values it only moves or joins"));
+        }
+    }
+    Ok(quantization)
+}

@@ -1,0 +1,128 @@
+//! From metadata and named tensors to a model.
+
+use super::{
+    BinaryWeights, FORMAT, FORMAT_VERSION, FullWeights, LayerWeights, Model, ModelError, Preprocessing, Provenance,
+    Quantization, TensorError,
+    checksum::checksum,
+    container::{Container, Tensor},
+    encode::name,
+    key,
+    weight_shape::{WeightShape, inputs},
+};
+use crate::network::Network;
+use safetensors::Dtype;
+use serde::de::DeserializeOwned;
+use std::{collections::BTreeMap, mem::size_of};
+
+/// The model that the container holds, every part of it checked.
+///
+/// The checksum comes last, so that a file which is wrong for a reason is told that reason.
+pub(super) fn decode(container: &Container<'_>) -> Result<Model, ModelError> {
+    let Metadata { network, preprocessing, provenance, sha256 } = Metadata::read(&container.metadata)?;
+    let mut tensors = Tensors(container.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect());
+    let weights = (0..network.layers().len()).map(|index| tensors.layer(&network, index)).collect::<Result<_, _>>()?;
+    let quantization = tensors.quantization(network.layers().len())?;
+    tensors.finish()?;
+    let model = Model { network, weights, quantization, preprocessing, provenance };
+    model.check()?;
+    let computed = checksum(container);
+    if computed == sha256 { Ok(model) } else { Err(ModelError::Checksum { stated: sha256.into(), computed }) }
+}
+
+/// The metadata's entries, each read.
+struct Metadata<'a> {
+    network: Network,
+    preprocessing: Preprocessing,
+    provenance: Provenance,
+    sha256: &'a str,
+}
+
+impl<'a> Metadata<'a> {
+    fn read(entries: &'a BTreeMap<String, String>) -> Result<Self, ModelError> {
+        let entry = |key| entries.get(key).ok_or_else(|| ModelError::metadata(key, "missing"));
+        let format = entry(key::FORMAT)?;
+        if format != FORMAT {
+            return Err(ModelError::metadata(key::FORMAT, format!("'{format}', must be '{FORMAT}'")));
+        }
+        let version = entry(key::FORMAT_VERSION)?;
+        if version != FORMAT_VERSION {
+            return Err(ModelError::Version(version.clone()));
+        }
+        if let Some(key) = entries.keys().find(|key| !key::ALL.contains(&key.as_str())) {
+            return Err(ModelError::metadata(key, "the format has no such entry"));
+        }
+        Ok(Self {
+            network: from_json(key::NETWORK, entry(key::NETWORK)?)?,
+            preprocessing: from_json(key::PREPROCESSING, entry(key::PREPROCESSING)?)?,
+            provenance: from_json(key::PROVENANCE, entry(key::PROVENANCE)?)?,
+            sha256: entry(key::SHA256)?,
+        })
+    }
+}
+
+fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, ModelError> {
+    serde_json::from_str(text).map_err(|e| ModelError::metadata(key, e))
+}
+
+/// The tensors that are not read yet.
+struct Tensors<'a>(BTreeMap<&'a str, &'a Tensor<'a>>);
+
+impl<'a> Tensors<'a> {
+    fn layer(&mut self, network: &Network, index: usize) -> Result<LayerWeights, ModelError> {
+        let layer = &network.layers()[index].name;
+        Ok(match WeightShape::of(network, index) {
+            WeightShape::None => LayerWeights::None,
+            WeightShape::Binary { shape, .. } => LayerWeights::Binary(BinaryWeights {
+                bits: self.bytes(&name::bits(layer), &[shape[0], BinaryWeights::row_bytes(inputs(shape))])?,
+                inputs: inputs(shape),
+                scale: self.floats(&name::scale(layer), &shape[..1])?,
+                bias: self.floats(&name::bias(layer), &shape[..1])?,
+            }),
+            WeightShape::Full { shape } => LayerWeights::Full(FullWeights {
+                weights: self.floats(&name::weight(layer), &shape)?,
+                inputs: inputs(shape),
+                bias: self.floats(&name::bias(layer), &shape[..1])?,
+            }),
+        })
+    }
+
+    /// Both tensors or neither.
+    fn quantization(&mut self, layers: usize) -> Result<Option<Vec<Quantization>>, ModelError> {
+        if ![name::ACTIVATION_SCALE, name::ACTIVATION_ZERO_POINT].iter().any(|name| self.0.contains_key(*name)) {
+            return Ok(None);
+        }
+        let scales = self.floats(name::ACTIVATION_SCALE, &[layers])?;
+        let zero_points = self.bytes(name::ACTIVATION_ZERO_POINT, &[layers])?;
+        let ranges = scales.into_iter().zip(zero_points);
+        Ok(Some(ranges.map(|(scale, zero_point)| Quantization { scale, zero_point }).collect()))
+    }
+
+    fn bytes(&mut self, name: &str, shape: &[usize]) -> Result<Vec<u8>, ModelError> {
+        Ok(self.take(name, Dtype::U8, shape)?.data.to_vec())
+    }
+
+    fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.take(name, Dtype::F32, shape)?;
+        let (values, _) = tensor.data.as_chunks::<{ size_of::<f32>() }>();
+        Ok(values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+
+    /// The container has compared shape and bytes, so what comes back is as long as its shape says.
+    fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a Tensor<'a>, ModelError> {
+        let tensor = self.0.remove(name).ok_or_else(|| TensorError::Missing.of(name))?;
+        if tensor.dtype != dtype {
+            return Err(TensorError::Dtype { expected: dtype, found: tensor.dtype }.of(name));
+        }
+        if tensor.shape != shape {
+            return Err(TensorError::Shape { expected: shape.to_vec(), found: tensor.shape.clone() }.of(name));
+        }
+        Ok(tensor)
+    }
+
+    fn finish(self) -> Result<(), ModelError> {
+        match self.0.keys().next() {
+            Some(name) => Err(TensorError::Unexpected.of(name)),
+            None => Ok(()),
+        }
+    }
+}
