@@ -102,7 +102,7 @@ impl Table {
 
     fn push(&mut self, row: Vec<(&'static str, String)>) -> Result<(), TrainError> {
         let (names, values): (Vec<_>, Vec<_>) = row.into_iter().unzip();
-        let mut write = || {
+        let write = || {
             if self.empty {
                 self.writer.write_record(names)?;
                 self.empty = false;
