@@ -126,3 +126,34 @@ fn space_to_depth(x: Tensor<4>, block: usize) -> Tensor<4> {
     let blocks: Tensor<6> = x.reshape([n, c, h / block, block, w / block, block]);
     blocks.permute([0, 3, 5, 1, 2, 4]).reshape([n, block * block * c, h / block, w / block])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+    use onebit_detector::network::{NetworkSpec, Topology};
+
+    /// Clamping must neither tie one step's graph to the next one's nor take weights out of it.
+    #[test]
+    fn every_weight_has_a_gradient_after_being_clamped() {
+        let spec = NetworkSpec {
+            width: 0.125,
+            input: "64x64".parse().unwrap(),
+            ..NetworkSpec::preset(Topology::DarknetYolo64)
+        };
+        let device = Device::flex().autodiff();
+        let mut student = Student::new(&spec.build().unwrap(), &device);
+        student.set_binary(&BinaryLayers::All);
+        let student = student.clamped();
+        for _ in 0..2 {
+            let image = Tensor::random([2, 3, 64, 64], Distribution::Uniform(0.0, 1.0), &device);
+            let (output, _) = student.learn(image);
+            let gradients = (output.clone() * output).mean().backward();
+            for (index, filters) in student.filters.iter().enumerate() {
+                let gradient = filters.latent.val().grad(&gradients);
+                let largest = gradient.map_or(0.0, |g| g.abs().max().into_scalar::<f32>());
+                assert!(largest > 0.0, "filters {index} learn nothing");
+            }
+        }
+    }
+}
