@@ -70,16 +70,19 @@ impl<'a> Run<'a> {
         let device = base.autodiff();
         let fresh = Student::new(&network, &device);
         let optimizer = new_optimizer(recipe);
-        let (student, optimizer, progress) = if resume {
+        let Checkpoint { student, optimizer, progress } = if resume {
             let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
-            (checkpoint.student, checkpoint.optimizer, checkpoint.progress)
+            checkpoint::go_on(folder, recipe)?;
+            checkpoint
         } else {
             checkpoint::begin(folder, recipe)?;
-            (fresh, optimizer, Progress::default())
+            Checkpoint { student: fresh, optimizer, progress: Progress::default() }
         };
         let metrics = Metrics::open(folder, &progress)?;
         let loss = HeadLoss::new(&network, &recipe.loss);
-        Ok(Self { recipe, folder, device, training, validation, loss, metrics, student, optimizer, progress })
+        let run = Self { recipe, folder, device, training, validation, loss, metrics, student, optimizer, progress };
+        run.save()?; // so that there is something to resume from, whenever the run is killed
+        Ok(run)
     }
 
     /// The rest of a stage.
