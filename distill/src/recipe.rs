@@ -491,3 +491,82 @@ fn default_labels() -> PathBuf {
 fn default_repeat() -> usize {
     1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "
+network: {topology: darknet-yolo-64, width: 0.25, input: 640x384}
+window: 320x224
+data:
+  root: sets
+  train: [{path: streets, repeat: 2}]
+  classes: {Car: car}
+  oversample: {pedestrian: 3}
+augmentation: {scale: [0.5, 2.0]}
+batch: 8
+shards: 2
+stages:
+  - {name: one, epochs: 2, binary: none, learning_rate: {peak: 1.0e-3, end: 1.0e-4, warmup: 0.5}}
+  - {name: two, epochs: 3, binary: !only [conv2, conv4], learning_rate: {peak: 1.0e-3, end: 0}}
+";
+
+    fn load(text: &str) -> Result<Recipe, RecipeError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.yaml");
+        fs::write(&path, text).unwrap();
+        Recipe::load(&path)
+    }
+
+    #[test]
+    fn a_recipe_survives_its_file() {
+        let recipe = load(GOOD).unwrap();
+        assert!(recipe.data.root.is_absolute() && recipe.data.root.ends_with("sets"));
+        assert_eq!(recipe.window(), InputSize { width: 320, height: 224 });
+        assert_eq!(recipe.stages[1].binary, BinaryLayers::Only(["conv2".to_owned(), "conv4".to_owned()].into()));
+        assert_eq!(load(&serde_yaml::to_string(&recipe).unwrap()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_named() {
+        for (good, bad, message) in [
+            ("batch: 8", "batsh: 8", "batsh"),
+            ("batch: 8", "batch: many", "batch"),
+            ("batch: 8", "batch: 0", "batch: must be at least 1"),
+            ("shards: 2", "shards: 3", "shards: 3 does not divide the batch of 8"),
+            ("stages:", "stages: []\nsteps:", "steps"),
+            ("width: 0.25", "width: -1", "network.width: -1"),
+            ("input: 640x384", "input: 640x380", "network.layer"),
+            ("window: 320x224", "window: 320x220", "window: "),
+            ("window: 320x224", "window: 320", "320"),
+            ("train: [{path: streets, repeat: 2}]", "train: []", "data.train: at least one"),
+            ("repeat: 2", "repeat: 0", "data.train[0].repeat"),
+            ("{Car: car}", "{Car: lorry}", "data.classes.Car: 'lorry'"),
+            ("{pedestrian: 3}", "{pedestrians: 3}", "data.oversample.pedestrians"),
+            ("[0.5, 2.0]", "[2.0, 0.5]", "augmentation.scale"),
+            ("{scale: [0.5, 2.0]}", "{flip: 1.5}", "augmentation.flip: must be 0 to 1"),
+            ("{scale: [0.5, 2.0]}", "{flip: .nan}", "augmentation.flip"),
+            ("epochs: 2", "epochs: 0", "stages.one.epochs"),
+            ("peak: 1.0e-3, end: 0", "peak: 0, end: 0", "stages.two.learning_rate.peak"),
+            ("warmup: 0.5", "warmup: 3", "stages.one.learning_rate.warmup"),
+            ("[conv2, conv4]", "[conv0]", "stages.two.binary: the network has no binary layer 'conv0'"),
+        ] {
+            assert!(GOOD.contains(good), "{good}");
+            let error = load(&GOOD.replacen(good, bad, 1)).expect_err(bad).to_string();
+            assert!(error.contains(message), "{bad}: {error}");
+        }
+        let error = Recipe::load(Path::new("nowhere.yaml")).unwrap_err().to_string();
+        assert!(error.contains("nowhere.yaml"), "{error}");
+    }
+
+    #[test]
+    fn the_recipes_in_the_repository_are_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let recipes: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!recipes.is_empty());
+        for path in recipes {
+            Recipe::load(&path).unwrap();
+        }
+    }
+}

@@ -13,29 +13,15 @@ use onebit_distill::{
     student::Student,
     training::{Checkpoint, train},
 };
-use std::{fs, path::Path};
+use std::path::Path;
+use support::frames;
 
-/// The repository's real driving frames.
-fn frames() -> Vec<std::path::PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/frames");
-    images::list(&[folder]).expect("the demo's frames are in the repository")
-}
+mod support;
 
-/// A run of a few steps of a small network on four of them, with a box in each.
+/// A run of a few steps on four frames.
 fn trained(folder: &Path, topology: &str) -> Recipe {
-    for (index, frame) in frames().iter().take(4).enumerate() {
-        fs::create_dir_all(folder.join("set/image_2")).unwrap();
-        fs::create_dir_all(folder.join("set/label_2")).unwrap();
-        fs::copy(frame, folder.join(format!("set/image_2/{index}.jpg"))).unwrap();
-        let label = "Car 0 0 -10 810 400 950 500 -1 -1 -1 -1000 -1000 -1000 -10\n";
-        fs::write(folder.join(format!("set/label_2/{index}.txt")), label).unwrap();
-    }
-    let yaml = format!(
-        "network: {{topology: {topology}, width: 0.125, input: 160x96}}\nwindow: 64x64\ndata: {{train: [{{path: set}}], \
-         classes: {{Car: car}}}}\nbatch: 2\nstages: [{{name: binary, epochs: 2, learning_rate: {{peak: 1.0e-3, end: 0}}}}]\n"
-    );
-    fs::write(folder.join("recipe.yaml"), yaml).unwrap();
-    let recipe = Recipe::load(&folder.join("recipe.yaml")).unwrap();
+    let stages = "stages: [{name: binary, epochs: 2, learning_rate: {peak: 1.0e-3, end: 0}}]";
+    let recipe = support::loaded(folder, topology, stages);
     train(&recipe, &folder.join("run"), false).unwrap();
     recipe
 }

@@ -7,7 +7,12 @@ use super::{
 use crate::recipe::{Augmentation, Recipe};
 use image::RgbImage;
 use nalgebra::{Matrix3, Point2, Vector2};
-use onebit_detector::{detection::BBox, network::InputSize};
+use onebit_detector::{
+    detection::{BBox, ImageView, Resampler},
+    frames::images,
+    model_file::Preprocessing,
+    network::InputSize,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -40,20 +45,17 @@ impl Sampler {
         &self.dataset
     }
 
-    /// The frame as the detector sees it: letterboxed into the network's input, nothing else changed.
+    /// The frame as the detector sees it: its own letterbox, nothing else changed.
     ///
     /// # Errors
     /// If the image cannot be decoded; names the file.
     pub fn plain(&self, frame: usize) -> Result<Sample, DataError> {
         let frame = &self.dataset.frames[frame];
-        let image = decode(frame)?;
-        let rect = Rect::all(self.input);
-        let [width, height] = scene(frame, &image).map(|side| side * fit(scene(frame, &image), self.input));
-        let margin = [(self.input.width as f32 - width) / 2.0, (self.input.height as f32 - height) / 2.0];
-        let map = placement(&image, [width, height], margin, false);
-        let mut sample = Sample { picture: Picture::grey(self.input), labels: Vec::new() };
-        self.add(&mut sample, frame, &image, &map, rect);
-        Ok(sample)
+        let image = images::decode(&frame.image)?;
+        let view = ImageView::from_rgb(&image).expect("a decoded image has pixels");
+        let (picture, place) = Resampler::new(self.input, Preprocessing::default()).picture(&view);
+        let labels = frame.labels.iter().map(|label| Label { bbox: place.to_input(label.bbox), ..*label });
+        Ok(Sample { picture: Picture::from_rgb(&picture), labels: labels.collect() })
     }
 
     /// A picture of the window's size for training. Everything left to chance follows from `seed`.
@@ -68,7 +70,7 @@ impl Sampler {
         for (index, rect) in rects.into_iter().enumerate() {
             let other = self.dataset.epoch[rng.random_range(0..self.dataset.epoch.len())];
             let frame = &self.dataset.frames[if index == 0 { frame } else { other }];
-            let image = decode(frame)?;
+            let image = images::decode(&frame.image)?;
             let map = self.random_map(&mut rng, frame, &image, rect);
             self.add(&mut sample, frame, &image, &map, rect);
             let [hue, saturation, exposure] = self.random_colour(&mut rng);
@@ -145,11 +147,6 @@ impl Rect {
     }
 }
 
-fn decode(frame: &Frame) -> Result<RgbImage, DataError> {
-    let fail = |source| DataError::Image { path: frame.image.clone(), source };
-    Ok(image::open(&frame.image).map_err(fail)?.into_rgb8())
-}
-
 /// Width and height of the scene: the image's own, widened where the file was squeezed.
 fn scene(frame: &Frame, image: &RgbImage) -> [f32; 2] {
     let (width, height) = (image.width() as f32, image.height() as f32);
@@ -203,4 +200,117 @@ fn transformed(bbox: &BBox, map: &Matrix3<f32>) -> BBox {
     let most = |values: [f32; 4]| values.into_iter().fold(f32::NEG_INFINITY, f32::max);
     let (x, y) = (corners.map(|p| p.x), corners.map(|p| p.y));
     BBox::from_corners([least(x), least(y), most(x), most(y)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    const OBJECT: [u32; 4] = [40, 24, 80, 56];
+
+    /// A sampler of one dark frame of 120x80 pixels with a white object, which is labelled; no colour is changed.
+    fn sampler(folder: &Path, mosaic: bool) -> Sampler {
+        let [left, top, right, bottom] = OBJECT;
+        let inside = |x, y| (left..right).contains(&x) && (top..bottom).contains(&y);
+        let image = RgbImage::from_fn(120, 80, |x, y| Rgb([if inside(x, y) { 255 } else { 0 }; 3]));
+        image.save(folder.join("frame.png")).unwrap();
+        let yaml = format!(
+            "{{network: {{topology: darknet-yolo, width: 0.125, input: 128x96}}, window: 96x64, data: {{train: [], classes: \
+             {{}}}}, augmentation: {{scale: [0.7, 2.5], saturation: 1, exposure: 1, hue: 0, focus: 1, mosaic: {}, min_size: 0, \
+             min_visible: 0}}, stages: []}}",
+            u8::from(mosaic)
+        );
+        let bbox = BBox::from_corners(OBJECT.map(|edge| edge as f32));
+        let label = Label { bbox, class: Some(0), weight: 1.0 };
+        let frame = Frame { image: folder.join("frame.png"), labels: vec![label], aspect: None, scale: None };
+        let recipe: Recipe = serde_yaml::from_str(&yaml).unwrap();
+        Sampler::new(Dataset { frames: vec![frame], epoch: vec![0] }, &recipe)
+    }
+
+    /// The box around the white pixels of the part of a picture.
+    fn white(picture: &Picture, rect: Rect) -> BBox {
+        let mut corners = [f32::INFINITY, f32::INFINITY, 0.0, 0.0];
+        for y in rect.y0..rect.y1 {
+            for x in rect.x0..rect.x1 {
+                if picture.values[y * picture.size.width + x] > 0.75 {
+                    let (x, y) = (x as f32, y as f32);
+                    let [x1, y1, x2, y2] = corners;
+                    corners = [x1.min(x), y1.min(y), x2.max(x + 1.0), y2.max(y + 1.0)];
+                }
+            }
+        }
+        BBox::from_corners(corners)
+    }
+
+    fn assert_near(a: BBox, b: BBox) {
+        for (a, b) in a.corners().into_iter().zip(b.corners()) {
+            assert!((a - b).abs() <= 1.5, "{a} beside {b}");
+        }
+    }
+
+    #[test]
+    fn a_plain_sample_is_the_letterbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let sample = sampler(folder.path(), false).plain(0).unwrap();
+        // 120x80 fits into 128x96 at a scale of 128/120: 128x85 pixels, 5 rows of grey above.
+        assert_near(sample.labels[0].bbox, BBox::from_corners([42.7, 30.5, 85.3, 64.5]));
+        assert_near(white(&sample.picture, Rect::all(sample.picture.size)), sample.labels[0].bbox);
+        assert_eq!(sample.picture.values[0], 128.0 / 255.0);
+    }
+
+    #[test]
+    fn a_set_of_squeezed_images_is_widened() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sampler = sampler(folder.path(), false);
+        sampler.dataset.frames[0].aspect = Some(3.0);
+        sampler.augmentation = Augmentation { jitter: 0.0, scale: [1.0; 2], ..sampler.augmentation };
+        let BBox { w, h, .. } = sampler.augmented(0, 1).unwrap().labels[0].bbox;
+        // 40x32 pixels of a 120x80 image, whose scene is 240x80.
+        assert!((w / h - 2.0 * 40.0 / 32.0).abs() < 1e-3, "{w}x{h}");
+    }
+
+    #[test]
+    fn cut_off_and_tiny_objects_are_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sampler = sampler(folder.path(), false);
+        let rect = Rect { x0: 0, y0: 0, x1: 10, y1: 10 };
+        let cut = |sampler: &Sampler, corners| {
+            let label = Label { bbox: BBox::from_corners(corners), class: Some(0), weight: 1.0 };
+            sampler.cut(&label, &Matrix3::identity(), rect)
+        };
+        sampler.augmentation = Augmentation { min_size: 3.0, min_visible: 0.5, ..sampler.augmentation };
+        assert_eq!(cut(&sampler, [8.0, 0.0, 12.0, 4.0]).unwrap().class, None, "2 pixels wide");
+        assert_eq!(cut(&sampler, [-5.0, 0.0, 4.0, 4.0]).unwrap().class, None, "4 of 9 columns seen");
+        assert_eq!(cut(&sampler, [-4.0, 0.0, 5.0, 4.0]).unwrap().class, Some(0), "5 of 9 columns seen");
+        assert_eq!(cut(&sampler, [11.0, 0.0, 15.0, 4.0]), None, "outside");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn boxes_lie_on_what_they_label(seed: u64) {
+            let folder = tempfile::tempdir().unwrap();
+            let sampler = sampler(folder.path(), false);
+            let sample = sampler.augmented(0, seed).unwrap();
+            prop_assert_eq!(sample.labels.len(), 1, "the window is placed on the object");
+            assert_near(white(&sample.picture, Rect::all(sample.picture.size)), sample.labels[0].bbox);
+            prop_assert_eq!(sampler.augmented(0, seed).unwrap(), sample, "all chance comes from the seed");
+        }
+
+        #[test]
+        fn boxes_of_a_mosaic_lie_within_their_part(seed: u64) {
+            let folder = tempfile::tempdir().unwrap();
+            let sample = sampler(folder.path(), true).augmented(0, seed).unwrap();
+            prop_assert_eq!(sample.labels.len(), 4);
+            for label in &sample.labels {
+                let [x0, y0, x1, y1] = label.bbox.corners();
+                let rect = Rect { x0: x0.floor() as usize, y0: y0.floor() as usize, x1: x1.ceil() as usize, y1: y1.ceil() as usize };
+                assert_near(white(&sample.picture, rect), label.bbox);
+            }
+        }
+    }
 }

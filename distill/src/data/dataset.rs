@@ -2,11 +2,14 @@
 
 use super::DataError;
 use crate::recipe::{DataConfig, SetConfig};
-use onebit_detector::detection::BBox;
-use std::{
-    fs,
-    path::{Path, PathBuf},
+use onebit_detector::{
+    detection::BBox,
+    frames::{
+        images,
+        kitti::{self, Label as KittiLabel},
+    },
 };
+use std::path::{Path, PathBuf};
 
 /// The frames of several sets, in the order of the recipe and of the file names.
 #[derive(Clone, Debug)]
@@ -75,13 +78,8 @@ impl Frame {
 fn list(config: &DataConfig, set: &SetConfig, class_of: &dyn Fn(&str) -> Option<usize>) -> Result<Vec<Frame>, DataError> {
     let folder = config.root.join(&set.path);
     let (images, labels) = (folder.join(&set.images), folder.join(&set.labels));
-    let read = |source| DataError::Read { path: images.clone(), source };
-    let entries = fs::read_dir(&images).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
-    let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).filter(|path| is_image(path)).collect();
-    paths.sort();
-
     let mut frames = Vec::new();
-    for image in paths {
+    for image in images::list(&[&images])? {
         let file = labels.join(image.with_extension("txt").file_name().expect("an image file has a name"));
         if file.is_file() {
             let labels = read_labels(&file, class_of)?;
@@ -91,69 +89,86 @@ fn list(config: &DataConfig, set: &SetConfig, class_of: &dyn Fn(&str) -> Option<
     if frames.is_empty() { Err(DataError::Empty { images, labels }) } else { Ok(frames) }
 }
 
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
-}
-
+/// The labels of a file; empty boxes say nothing.
 fn read_labels(path: &Path, class_of: &dyn Fn(&str) -> Option<usize>) -> Result<Vec<Label>, DataError> {
-    let text = fs::read_to_string(path).map_err(|source| DataError::Read { path: path.into(), source })?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let label = |(index, line)| {
-        read_label(line, class_of).map_err(|reason| DataError::Label { path: path.into(), line: index + 1, reason })
+    let label = |label: KittiLabel| {
+        let weight = label.score.unwrap_or(1.0);
+        if weight > 0.0 && weight <= 1.0 {
+            Ok(Label { bbox: label.bbox(), class: class_of(&label.class), weight: weight as f32 })
+        } else {
+            Err(DataError::Score { path: path.into(), class: label.class, score: weight })
+        }
     };
-    lines.map(label).collect()
-}
-
-/// One line in KITTI's format: type, truncation, occlusion, angle, corners of the box, seven numbers of the object in
-/// space, and, on results, a score.
-fn read_label(line: &str, class_of: &dyn Fn(&str) -> Option<usize>) -> Result<Label, String> {
-    let columns: Vec<&str> = line.split_whitespace().collect();
-    if !matches!(columns.len(), 15 | 16) {
-        return Err(format!("{} columns, a KITTI label has 15, or 16 with a score", columns.len()));
-    }
-    let number = |column: usize| -> Result<f32, String> {
-        let parsed = columns[column].parse().ok().filter(|value: &f32| value.is_finite());
-        parsed.ok_or_else(|| format!("column {} is '{}', not a number", column + 1, columns[column]))
-    };
-    let corners = [number(4)?, number(5)?, number(6)?, number(7)?];
-    if corners[0] >= corners[2] || corners[1] >= corners[3] {
-        return Err(format!("the box {corners:?} (left, top, right, bottom) is empty"));
-    }
-    let weight = if columns.len() == 16 { number(15)? } else { 1.0 };
-    if !(weight > 0.0 && weight <= 1.0) {
-        return Err(format!("the score {weight} is not above 0 and at most 1"));
-    }
-    Ok(Label { bbox: BBox::from_corners(corners), class: class_of(columns[0]), weight })
+    kitti::read(path)?.into_iter().filter(|label| label.area() > 0.0).map(label).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::RgbImage;
+    use std::{collections::BTreeMap, fs};
 
-    fn parse(line: &str) -> Result<Label, String> {
-        read_label(line, &|kind| (kind == "Car").then_some(0))
-    }
-
-    #[test]
-    fn a_line_becomes_a_label() {
-        let label = parse("Car 0.00 0 -10 10 20 30.5 60 -1 -1 -1 -1000 -1000 -1000 -10 0.75").unwrap();
-        assert_eq!(label, Label { bbox: BBox { cx: 20.25, cy: 40.0, w: 20.5, h: 40.0 }, class: Some(0), weight: 0.75 });
-        let ignored = parse("Tram 0.00 0 -10 10 20 30 60 -1 -1 -1 -1000 -1000 -1000 -10").unwrap();
-        assert_eq!((ignored.class, ignored.weight), (None, 1.0));
-    }
-
-    #[test]
-    fn a_wrong_line_says_what_is_wrong() {
-        for (line, reason) in [
-            ("Car 0 0 0 1 2 3", "7 columns"),
-            ("Car 0 0 -10 10 x 30 60 -1 -1 -1 -1000 -1000 -1000 -10", "column 6 is 'x'"),
-            ("Car 0 0 -10 10 20 nan 60 -1 -1 -1 -1000 -1000 -1000 -10", "column 7 is 'nan'"),
-            ("Car 0 0 -10 30 20 10 60 -1 -1 -1 -1000 -1000 -1000 -10", "is empty"),
-            ("Car 0 0 -10 10 20 30 60 -1 -1 -1 -1000 -1000 -1000 -10 1.5", "score 1.5"),
-        ] {
-            let error = parse(line).unwrap_err();
-            assert!(error.contains(reason), "{line}: {error}");
+    /// A folder with a set of images of one pixel, one for each text of labels.
+    fn folder(labels: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for sub in ["image_2", "label_2"] {
+            fs::create_dir(folder.path().join(sub)).unwrap();
         }
+        for (index, text) in labels.iter().enumerate() {
+            RgbImage::new(1, 1).save(folder.path().join(format!("image_2/{index}.png"))).unwrap();
+            fs::write(folder.path().join(format!("label_2/{index}.txt")), text).unwrap();
+        }
+        folder
+    }
+
+    fn load(folder: &Path, repeat: usize) -> Result<Dataset, DataError> {
+        let set = format!("{{path: ., repeat: {repeat}}}");
+        let yaml = format!("{{train: [{set}], classes: {{Car: car, Walker: pedestrian}}, oversample: {{pedestrian: 3}}}}");
+        let config = DataConfig { root: folder.into(), ..serde_yaml::from_str(&yaml).unwrap() };
+        Dataset::load(&config, &config.train, &["car".into(), "pedestrian".into()])
+    }
+
+    const REST: &str = "-1 -1 -1 -1000 -1000 -1000 -10";
+
+    #[test]
+    fn lines_become_labels() {
+        let lines = [
+            format!("Car 0 0 -10 10 20 30.5 60 {REST} 0.75"),
+            format!("Walker 0 0 -10 1 2 3 4 {REST}"),
+            format!("Tram 0 0 -10 10 20 30 60 {REST}"),
+        ];
+        let folder = folder(&[&lines.join("\n")]);
+        let dataset = load(folder.path(), 1).unwrap();
+        let [car, walker, tram] = dataset.frames[0].labels[..] else { panic!("three labels") };
+        assert_eq!(car, Label { bbox: BBox { cx: 20.25, cy: 40.0, w: 20.5, h: 40.0 }, class: Some(0), weight: 0.75 });
+        assert_eq!((walker.class, walker.weight), (Some(1), 1.0));
+        assert_eq!(tram.class, None, "a type without a class is an ignore region");
+    }
+
+    #[test]
+    fn an_epoch_repeats_sets_and_oversamples_classes() {
+        let (car, walker) = (format!("Car 0 0 -10 1 2 3 4 {REST}"), format!("Walker 0 0 -10 1 2 3 4 {REST}"));
+        let folder = folder(&[&car, "", &format!("{car}\n{walker}")]);
+        fs::remove_file(folder.path().join("label_2/1.txt")).unwrap();
+        let dataset = load(folder.path(), 2).unwrap();
+        assert_eq!(dataset.frames.len(), 2, "an image without labels is left out");
+        let mut times = BTreeMap::new();
+        dataset.epoch.iter().for_each(|frame| *times.entry(*frame).or_insert(0) += 1);
+        assert_eq!(times, BTreeMap::from([(0, 2), (1, 6)]));
+    }
+
+    #[test]
+    fn broken_data_is_named() {
+        let error = |labels: &[&str]| load(folder(labels).path(), 1).unwrap_err().to_string();
+        let wrong = error(&["", "Car 0 0 -10 10 x 30 60 -1 -1 -1 -1000 -1000 -1000 -10"]);
+        assert!(wrong.contains("1.txt, line 1") && wrong.contains("'x'"), "{wrong}");
+        let wrong = error(&[&format!("Car 0 0 -10 1 2 3 4 {REST} 1.5")]);
+        assert!(wrong.contains("0.txt") && wrong.contains("1.5"), "{wrong}");
+        let empty = folder(&[""]);
+        fs::remove_file(empty.path().join("label_2/0.txt")).unwrap();
+        let wrong = load(empty.path(), 1).unwrap_err().to_string();
+        assert!(wrong.contains("label_2"), "{wrong}");
+        let wrong = load(Path::new("nowhere"), 1).unwrap_err().to_string();
+        assert!(wrong.contains("nowhere"), "{wrong}");
     }
 }

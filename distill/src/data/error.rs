@@ -1,36 +1,27 @@
 //! Why frames or labels cannot be used.
 
-use std::{io, path::PathBuf};
+use onebit_detector::frames::{images::ImageFileError, kitti::LabelError};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// A data set, frame or label file that cannot be used, and why.
 #[derive(Debug, Error)]
 pub enum DataError {
-    /// A file or folder cannot be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file or folder.
+    /// Images cannot be listed or decoded.
+    #[error(transparent)]
+    Image(#[from] ImageFileError),
+    /// A label file cannot be read.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// A score that says nothing about how sure a label is.
+    #[error("{}: a {class} has the score {score}; in training data a score is above 0 and at most 1", path.display())]
+    Score {
+        /// The label file.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// An image cannot be decoded.
-    #[error("{}: {source}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder says.
-        source: image::ImageError,
-    },
-    /// A label line is not KITTI's.
-    #[error("{}:{line}: {reason}", path.display())]
-    Label {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// What is wrong and what would be right.
-        reason: String,
+        /// The label's type.
+        class: String,
+        /// Its score.
+        score: f64,
     },
     /// A set without a single labelled image.
     #[error("{}: no image here has a label file of the same name in {}", images.display(), labels.display())]

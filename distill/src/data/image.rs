@@ -3,6 +3,7 @@
 use image::{Rgb, RgbImage};
 use nalgebra::{Matrix3, Point2};
 use onebit_detector::{model_file::Preprocessing, network::InputSize};
+use std::borrow::Cow;
 
 /// A picture of the size of the network's input: `[3, height, width]`, red, green, blue, 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,13 @@ impl Picture {
     pub fn grey(size: InputSize) -> Self {
         let grey = f32::from(Preprocessing::default().fill) / 255.0;
         Self { size, values: vec![grey; size.shape().values()] }
+    }
+
+    /// A picture with these pixels.
+    pub fn from_rgb(image: &RgbImage) -> Self {
+        let size = InputSize { width: image.width() as usize, height: image.height() as usize };
+        let plane = |channel: usize| image.pixels().map(move |pixel| f32::from(pixel.0[channel]) / 255.0);
+        Self { size, values: (0..3).flat_map(plane).collect() }
     }
 
     /// Draws `frame` into the rectangle, sampled bilinearly; `map` takes pixels of the frame to pixels of the picture.
@@ -67,11 +75,11 @@ impl Picture {
 
 /// The frame halved (each pixel the mean of four) until the map no longer skips pixels, so that small objects keep what
 /// they look like from afar.
-fn shrunk<'a>(frame: &'a RgbImage, map: &Matrix3<f32>) -> (std::borrow::Cow<'a, RgbImage>, Matrix3<f32>) {
-    let mut frame = std::borrow::Cow::Borrowed(frame);
+fn shrunk<'a>(frame: &'a RgbImage, map: &Matrix3<f32>) -> (Cow<'a, RgbImage>, Matrix3<f32>) {
+    let mut frame = Cow::Borrowed(frame);
     let mut map = *map;
     while map[(0, 0)].abs().max(map[(1, 1)].abs()) < 0.5 && frame.width() >= 4 && frame.height() >= 4 {
-        frame = std::borrow::Cow::Owned(halved(&frame));
+        frame = Cow::Owned(halved(&frame));
         map *= Matrix3::new_nonuniform_scaling(&[2.0, 2.0].into());
     }
     (frame, map)
@@ -80,7 +88,7 @@ fn shrunk<'a>(frame: &'a RgbImage, map: &Matrix3<f32>) -> (std::borrow::Cow<'a, 
 fn halved(frame: &RgbImage) -> RgbImage {
     RgbImage::from_fn(frame.width() / 2, frame.height() / 2, |x, y| {
         let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| frame.get_pixel(2 * x + dx, 2 * y + dy).0);
-        Rgb(std::array::from_fn(|c| (four.iter().map(|p| u32::from(p[c])).sum::<u32>() + 2).div_euclid(4) as u8))
+        Rgb(std::array::from_fn(|c| ((four.iter().map(|p| u32::from(p[c])).sum::<u32>() + 2) / 4) as u8))
     })
 }
 

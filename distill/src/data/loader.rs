@@ -108,3 +108,74 @@ impl Iterator for Loader {
         self.batches.recv().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        data::{Dataset, Frame},
+        recipe::Recipe,
+    };
+    use image::{Rgb, RgbImage};
+    use std::path::Path;
+
+    /// A sampler of frames that are each of one grey, their number; nothing is augmented.
+    fn sampler(folder: &Path, frames: u8) -> Arc<Sampler> {
+        let yaml = "{network: {topology: darknet-yolo, input: 32x32}, data: {train: [], classes: {}}, augmentation: {scale: \
+                    [1, 1], jitter: 0, hue: 0, saturation: 1, exposure: 1}, stages: []}";
+        let recipe: Recipe = serde_yaml::from_str(yaml).unwrap();
+        let frame = |number: u8| {
+            let image = folder.join(format!("{number}.png"));
+            RgbImage::from_pixel(32, 32, Rgb([number; 3])).save(&image).unwrap();
+            Frame { image, labels: Vec::new(), aspect: None, scale: None }
+        };
+        let frames: Vec<_> = (0..frames).map(frame).collect();
+        Arc::new(Sampler::new(Dataset { epoch: (0..frames.len()).collect(), frames }, &recipe))
+    }
+
+    fn numbers(loader: Loader) -> Vec<u8> {
+        let first =
+            |batch: Batch| batch.values.chunks(3 * 32 * 32).map(|p| (p[0] * 255.0).round() as u8).collect::<Vec<_>>();
+        loader.flat_map(|batch| first(batch.unwrap())).collect()
+    }
+
+    #[test]
+    fn an_epoch_shows_every_frame_in_an_order_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let sampler = sampler(folder.path(), 12);
+        let epoch = |seed, epoch| numbers(Loader::training(&sampler, 4, seed, epoch));
+        let first = epoch(1, 0);
+        let mut sorted = first.clone();
+        sorted.sort();
+        assert_eq!(sorted, (0..12).collect::<Vec<_>>());
+        assert_eq!(epoch(1, 0), first);
+        assert_ne!(epoch(1, 1), first);
+        assert_ne!(epoch(2, 0), first);
+        assert_eq!(numbers(Loader::training(&sampler, 5, 1, 0)).len(), 10, "two whole batches of five");
+        assert_eq!(numbers(Loader::validation(&sampler)), (0..12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_broken_image_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let sampler = sampler(folder.path(), 2);
+        std::fs::write(folder.path().join("1.png"), b"no image").unwrap();
+        let errors: Vec<_> = Loader::training(&sampler, 1, 1, 0).filter_map(Result::err).collect();
+        assert!(errors.len() == 1 && errors[0].to_string().contains("1.png"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_batch_is_split_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = Loader::validation(&sampler(folder.path(), 1)).next().unwrap().unwrap();
+        let two = Batch {
+            values: [batch.values.clone(), vec![2.0; batch.values.len()]].concat(),
+            labels: vec![vec![]; 2],
+            ..batch
+        };
+        let parts = two.split(2);
+        assert_eq!(parts.len(), 2);
+        assert_eq!((parts[0].values[0], parts[1].values[0]), (0.0, 2.0));
+        assert!(parts.iter().all(|part| part.labels.len() == 1 && part.values.len() == 3 * 32 * 32));
+    }
+}

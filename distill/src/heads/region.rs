@@ -229,3 +229,170 @@ fn best_anchor(anchors: &[Anchor], truth: &BBox) -> usize {
     // The first of equals, as Darknet.
     (1..anchors.len()).fold(0, |best, i| if overlap(&anchors[i]) > overlap(&anchors[best]) { i } else { best })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+    use onebit_detector::network::InputSize;
+
+    const AFTER_WARMUP: u64 = 20_000;
+
+    /// A loss for two classes.
+    fn loss(anchors: &[(f32, f32)]) -> RegionLoss {
+        let head = RegionHead { anchors: anchors.iter().map(|&(w, h)| Anchor(w, h)).collect() };
+        RegionLoss::new(&head, 2, RegionLossConfig::default())
+    }
+
+    /// One picture of 128x128 pixels: 4x4 cells.
+    fn batch(labels: Vec<Label>) -> Batch {
+        Batch { size: InputSize { width: 128, height: 128 }, values: Vec::new(), labels: vec![labels] }
+    }
+
+    fn label(corners: [f32; 4], class: Option<usize>, weight: f32) -> Label {
+        Label { bbox: BBox::from_corners(corners), class, weight }
+    }
+
+    fn silent(anchors: usize) -> Tensor<4> {
+        Tensor::zeros([1, 7 * anchors, 4, 4], &Device::flex().autodiff())
+    }
+
+    fn values(terms: Terms) -> Vec<(&'static str, f32)> {
+        terms.into_iter().map(|(name, term)| (name, term.into_scalar::<f32>())).collect()
+    }
+
+    fn assert_terms(loss: &RegionLoss, batch: &Batch, seen: u64, expected: [f32; 4]) {
+        let output = silent(loss.anchors.len());
+        let terms = values(loss.terms(output.clone(), loss.targets(&output, batch, seen)));
+        for ((name, value), expected) in terms.into_iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-5, "{name}: {value}, by hand {expected}");
+        }
+    }
+
+    /// An object of 2x3 cells centred in cell (2, 1). All outputs are 0: every box is its anchor in the middle of its cell,
+    /// objectness 1/2, both classes equally likely. The anchor of 2x4 cells is nearest in shape and has an IoU of 3/4.
+    #[test]
+    fn terms_by_hand() {
+        let loss = loss(&[(1.0, 1.0), (2.0, 4.0)]);
+        let corners = [48.0, 0.0, 112.0, 96.0];
+        let size = 0.75f32.ln().powi(2);
+        let weight = 2.0 - 6.0 / 16.0;
+        let expected = [0.5 * weight * size, 0.5 * 5.0 * 0.25f32.powi(2), 31.0 * 0.125, 2.0f32.ln()];
+        assert_terms(&loss, &batch(vec![label(corners, Some(1), 1.0)]), AFTER_WARMUP, expected);
+        let [coords, object, no_object, class] = expected;
+        let unsure = batch(vec![label(corners, Some(1), 0.25)]);
+        assert_terms(&loss, &unsure, AFTER_WARMUP, [coords / 4.0, object / 4.0, no_object, class / 4.0]);
+    }
+
+    #[test]
+    fn boxes_on_an_object_or_mostly_in_an_ignore_region_may_be_loud() {
+        let loss = loss(&[(1.0, 1.0)]);
+        assert_terms(&loss, &batch(vec![]), AFTER_WARMUP, [0.0, 0.0, 16.0 * 0.125, 0.0]);
+        // Two columns of cells and 40 % of a third.
+        let region = label([0.0, 0.0, 76.8, 128.0], None, 1.0);
+        assert_terms(&loss, &batch(vec![region]), AFTER_WARMUP, [0.0, 0.0, 8.0 * 0.125, 0.0]);
+        // Responsible is cell (1, 1); the box of cell (2, 1) has IoU 0.6 / 1.4 with the object, that is not enough.
+        let object = label([44.8, 32.0, 76.8, 64.0], Some(0), 1.0);
+        let output = silent(1);
+        let targets = loss.targets(&output, &batch(vec![object]), AFTER_WARMUP);
+        let weights: Vec<f32> = targets.no_object_weight.into_data().try_to_vec().unwrap();
+        let quiet: Vec<_> = (0..16).filter(|at| weights[*at] == 0.0).collect();
+        assert_eq!(quiet, [5]);
+    }
+
+    #[test]
+    fn the_first_samples_draw_every_box_to_its_anchor() {
+        let loss = loss(&[(1.0, 1.0)]);
+        let output = silent(1) + 1.0;
+        let targets = loss.targets(&output, &batch(vec![]), 0);
+        let terms = values(loss.terms(output, targets));
+        let centre = 1.0 / (1.0 + (-1f32).exp()) - 0.5;
+        let expected = 16.0 * 0.5 * WARMUP_SCALE * (2.0 * centre * centre + 2.0);
+        assert!((terms[0].1 - expected).abs() < 1e-5, "{} by hand {expected}", terms[0].1);
+    }
+
+    #[test]
+    fn later_objects_take_the_slot_of_earlier_ones() {
+        let loss = loss(&[(1.0, 1.0)]);
+        let two = |classes: [usize; 2]| classes.map(|class| label([32.0, 32.0, 64.0, 64.0], Some(class), 1.0)).to_vec();
+        let targets = loss.targets(&silent(1), &batch(two([0, 1])), AFTER_WARMUP);
+        let weights: Vec<f32> = targets.class_weight.into_data().try_to_vec().unwrap();
+        assert_eq!((weights[5], weights[16 + 5]), (0.0, 1.0));
+    }
+
+    #[test]
+    fn wild_outputs_give_finite_targets() {
+        let loss = loss(&[(1.0, 1.0), (2.0, 4.0)]);
+        let labels = batch(vec![label([48.0, 0.0, 112.0, 96.0], Some(1), 1.0), label([0.0, 0.0, 64.0, 64.0], None, 1.0)]);
+        for wild in [-1e4, 200.0, 1e4] {
+            let targets = loss.targets(&(silent(2) + wild), &labels, AFTER_WARMUP);
+            let RegionTargets { coords, coords_weight, object, object_weight, no_object_weight, class_weight } = targets;
+            for tensor in [coords, coords_weight, object, object_weight, no_object_weight, class_weight] {
+                assert!(tensor.into_data().try_to_vec::<f32>().unwrap().iter().all(|v| v.is_finite()), "{wild}");
+            }
+        }
+    }
+
+    /// The loss in plain f64, written from the formula.
+    fn reference(output: &[f64], targets: &[Vec<f32>; 6], anchors: usize, positions: usize) -> f64 {
+        let [coords, coords_weight, object, object_weight, no_object_weight, class_weight] = targets;
+        let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let pictures = output.len() / (7 * anchors * positions);
+        let mut sum = 0.0;
+        for plane in 0..pictures * anchors {
+            for at in 0..positions {
+                let out = |channel: usize| output[(7 * plane + channel) * positions + at];
+                let slot = plane * positions + at;
+                for channel in 0..4 {
+                    let value = if channel < 2 { logistic(out(channel)) } else { out(channel) };
+                    let target = f64::from(coords[(4 * plane + channel) * positions + at]);
+                    sum += 0.5 * f64::from(coords_weight[slot]) * (value - target).powi(2);
+                }
+                let loud = logistic(out(4));
+                sum += 0.5 * f64::from(object_weight[slot]) * (loud - f64::from(object[slot])).powi(2);
+                sum += 0.5 * f64::from(no_object_weight[slot]) * loud.powi(2);
+                let all = out(5).exp() + out(6).exp();
+                for class in 0..2 {
+                    let weight = f64::from(class_weight[(2 * plane + class) * positions + at]);
+                    sum -= weight * (out(5 + class).exp() / all).ln();
+                }
+            }
+        }
+        sum / pictures as f64
+    }
+
+    #[test]
+    fn gradients_equal_numerical_ones() {
+        let loss = loss(&[(1.0, 1.0), (2.0, 4.0)]);
+        let device = Device::flex();
+        device.seed(7);
+        let device = device.autodiff();
+        let output = Tensor::<4>::random([2, 14, 4, 4], Distribution::Normal(0.0, 1.0), &device).require_grad();
+        let mut batch =
+            batch(vec![label([48.0, 0.0, 112.0, 96.0], Some(1), 0.7), label([5.0, 70.0, 40.0, 99.0], Some(0), 1.0)]);
+        batch.labels.push(vec![label([64.0, 64.0, 128.0, 128.0], None, 1.0)]);
+        for seen in [0, AFTER_WARMUP] {
+            let targets = loss.targets(&output, &batch, seen);
+            let RegionTargets { coords, coords_weight, object, object_weight, no_object_weight, class_weight } = &targets;
+            let plain = [coords, coords_weight, object, object_weight, no_object_weight, class_weight]
+                .map(|tensor| tensor.clone().into_data().try_to_vec::<f32>().unwrap());
+            let total = loss.terms(output.clone(), targets).into_iter().map(|(_, term)| term).reduce(|a, b| a + b).unwrap();
+            let start: Vec<f64> =
+                output.clone().into_data().try_to_vec::<f32>().unwrap().into_iter().map(f64::from).collect();
+            let expected = reference(&start, &plain, 2, 16);
+            let value = total.clone().into_scalar::<f32>();
+            assert!((f64::from(value) - expected).abs() < 1e-4 * expected, "{value}, in f64 {expected}");
+
+            let gradient = output.grad(&total.backward()).unwrap().into_data().try_to_vec::<f32>().unwrap();
+            for (index, gradient) in gradient.into_iter().enumerate() {
+                let moved = |by: f64| {
+                    let mut output = start.clone();
+                    output[index] += by;
+                    reference(&output, &plain, 2, 16)
+                };
+                let numerical = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                assert!((f64::from(gradient) - numerical).abs() < 1e-4, "output {index}: {gradient}, numerical {numerical}");
+            }
+        }
+    }
+}

@@ -130,30 +130,77 @@ fn space_to_depth(x: Tensor<4>, block: usize) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Distribution;
-    use onebit_detector::network::{NetworkSpec, Topology};
+    use burn::tensor::{Distribution, TensorData};
+    use onebit_detector::network::{InputSize, NetworkSpec, Topology};
+    use std::collections::BTreeSet;
 
-    /// Clamping must neither tie one step's graph to the next one's nor take weights out of it.
+    fn network(topology: Topology) -> Network {
+        let input = InputSize { width: 96, height: 64 };
+        NetworkSpec { width: 0.125, input, ..NetworkSpec::preset(topology) }.build().unwrap()
+    }
+
     #[test]
-    fn every_weight_has_a_gradient_after_being_clamped() {
-        let spec = NetworkSpec {
-            width: 0.125,
-            input: "64x64".parse().unwrap(),
-            ..NetworkSpec::preset(Topology::DarknetYolo64)
-        };
-        let device = Device::flex().autodiff();
-        let mut student = Student::new(&spec.build().unwrap(), &device);
-        student.set_binary(&BinaryLayers::All);
-        let student = student.clamped();
-        for _ in 0..2 {
-            let image = Tensor::random([2, 3, 64, 64], Distribution::Uniform(0.0, 1.0), &device);
-            let (output, _) = student.learn(image);
-            let gradients = (output.clone() * output).mean().backward();
-            for (index, filters) in student.filters.iter().enumerate() {
-                let gradient = filters.latent.val().grad(&gradients);
-                let largest = gradient.map_or(0.0, |g| g.abs().max().into_scalar::<f32>());
-                assert!(largest > 0.0, "filters {index} learn nothing");
+    fn the_graph_has_the_network_s_shapes_and_parameters() {
+        for topology in Topology::ALL {
+            let network = network(topology);
+            let device = Device::flex();
+            let student = Student::new(&network, &device);
+            assert_eq!(student.num_params() as u64, network.counts().parameters);
+            let image = Tensor::random([2, 3, 64, 96], Distribution::Uniform(0.0, 1.0), &device);
+            for (output, shape) in student.forward_all(image).iter().zip(network.shapes()) {
+                assert_eq!(output.dims(), [2, shape.channels, shape.height, shape.width]);
             }
         }
+    }
+
+    #[test]
+    fn any_input_that_the_strides_divide_will_do() {
+        let device = Device::flex();
+        let student = Student::new(&network(Topology::DarknetYolo), &device);
+        let image = Tensor::random([1, 3, 32, 128], Distribution::Uniform(0.0, 1.0), &device);
+        assert_eq!(student.forward(image).dims()[2..], [1, 4]);
+    }
+
+    #[test]
+    fn a_stage_chooses_the_binary_layers() {
+        let network = network(Topology::MobilenetYolo);
+        let mut student = Student::new(&network, &Device::flex());
+        let names: Vec<_> = network.layers().iter().filter(|l| has_filters(&l.operation)).map(|l| l.name.as_str()).collect();
+        let binary = |student: &Student| -> Vec<&str> {
+            names.iter().zip(&student.filters).filter(|(_, filters)| filters.is_binary()).map(|(name, _)| *name).collect()
+        };
+        assert!(binary(&student).is_empty());
+        student.set_binary(&BinaryLayers::All);
+        let all: Vec<_> = names.iter().copied().filter(|n| n.starts_with("pointwise") || n.starts_with("head")).collect();
+        assert_eq!(binary(&student), all, "not the first, the last, and the depthwise ones");
+        student.set_binary(&BinaryLayers::Only(BTreeSet::from(["head2".into(), "conv0".into()])));
+        assert_eq!(binary(&student), ["head2"], "what the network wants in full precision stays so");
+    }
+
+    #[test]
+    fn latent_weights_behind_signs_are_clamped_the_others_not() {
+        let device = Device::flex().autodiff();
+        let mut student = Student::new(&network(Topology::DarknetYolo), &device);
+        student.set_binary(&BinaryLayers::All);
+        for filters in &mut student.filters {
+            filters.latent = filters.latent.clone().map(|w| (w * 100.0).detach().require_grad());
+        }
+        let student = student.clamped();
+        for filters in &student.filters {
+            let largest = filters.latent.val().abs().max().into_scalar::<f32>();
+            assert_eq!(largest <= 1.0, filters.is_binary(), "{largest}");
+            assert!(filters.latent.is_require_grad());
+        }
+    }
+
+    #[test]
+    fn blocks_become_channels() {
+        // Two channels of 2x4: 0..8 and 8..16.
+        let values: Vec<f32> = (0..16).map(|v| v as f32).collect();
+        let x = Tensor::from_data(TensorData::new(values, [1, 2, 2, 4]), &Device::flex());
+        let y = space_to_depth(x, 2);
+        assert_eq!(y.dims(), [1, 8, 1, 2]);
+        let expected = [0, 2, 8, 10, 1, 3, 9, 11, 4, 6, 12, 14, 5, 7, 13, 15].map(|v| v as f32);
+        assert_eq!(y.into_data().try_to_vec::<f32>().unwrap(), expected);
     }
 }

@@ -79,3 +79,51 @@ impl Moments {
         Self { mean: average(|m| &m.mean), variance: average(|m| &m.variance) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    fn picture(values: [f32; 4], device: &Device) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(values.to_vec(), [1, 2, 1, 2]), device)
+    }
+
+    fn vector(tensor: &Tensor<1>) -> Vec<f32> {
+        tensor.clone().into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn statistics_by_hand() {
+        let device = Device::flex().autodiff();
+        let norm = Norm::new(2, &device);
+        let (y, moments) = norm.learn(picture([1.0, 3.0, 0.0, 8.0], &device));
+        assert_eq!(vector(&moments.mean), [2.0, 4.0]);
+        assert_eq!(vector(&moments.variance), [1.0, 16.0], "divided by the number of values");
+        let y: Vec<f32> = y.into_data().try_to_vec().unwrap();
+        assert!(y.iter().zip([-1.0, 1.0, -1.0, 1.0]).all(|(a, b)| (a - b).abs() < 1e-4), "{y:?}");
+
+        let other = Moments { mean: moments.mean.clone() + 2.0, variance: moments.variance.clone() + 4.0 };
+        let both = Moments::average(&[moments, other]);
+        assert_eq!((vector(&both.mean), vector(&both.variance)), (vec![3.0, 5.0], vec![3.0, 18.0]));
+
+        let norm = norm.absorb(&both);
+        let near = |found: Vec<f32>, expected: [f32; 2]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(near(vector(&norm.mean.val()), [0.3, 0.5]));
+        assert!(near(vector(&norm.variance.val()), [0.9 + 0.3, 0.9 + 1.8]));
+        assert!(!norm.mean.is_require_grad() && norm.scale.is_require_grad());
+    }
+
+    #[test]
+    fn evaluation_uses_the_running_statistics() {
+        let device = Device::flex();
+        let norm = Norm::new(2, &device);
+        let norm = Norm {
+            mean: Param::from_tensor(Tensor::from_floats([1.0, 2.0], &device)),
+            variance: Param::from_tensor(Tensor::from_floats([4.0, 0.25], &device)),
+            ..norm
+        };
+        let y: Vec<f32> = norm.forward(picture([3.0, 1.0, 2.0, 3.0], &device)).into_data().try_to_vec().unwrap();
+        assert!(y.iter().zip([1.0, 0.0, 0.0, 2.0]).all(|(a, b)| (a - b).abs() < 1e-4), "{y:?}");
+    }
+}

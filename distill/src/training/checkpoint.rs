@@ -50,6 +50,21 @@ pub(super) fn begin(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
         return Err(TrainError::Exists(run.into()));
     }
     fs::create_dir_all(run).map_err(TrainError::file(run))?;
+    keep(run, recipe)
+}
+
+/// Keeps the recipe with which a run goes on. Where that is another one (more epochs, say), the run is no longer the one
+/// that either of them describes: it is told.
+pub(super) fn go_on(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+    let mut kept = Recipe::load(&run.join(RECIPE))?;
+    kept.data.root.clone_from(&recipe.data.root); // data may have moved
+    if kept != *recipe {
+        log::warn!("the recipe is not the one that {} was started with: the run cannot be repeated", run.display());
+    }
+    keep(run, recipe)
+}
+
+fn keep(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
     let path = run.join(RECIPE);
     let text = serde_yaml::to_string(recipe).expect("a recipe has only plain values");
     fs::write(&path, text).map_err(TrainError::file(&path))
@@ -121,4 +136,61 @@ fn load_progress(folder: &Path) -> Result<Progress, TrainError> {
 
 fn remove(folder: &Path) -> Result<(), TrainError> {
     if folder.is_dir() { fs::remove_dir_all(folder).map_err(TrainError::file(folder)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::{optim::AdamConfig, tensor::Device};
+    use onebit_detector::network::{NetworkSpec, Topology};
+
+    fn student(width: f64) -> Student {
+        let spec = NetworkSpec { width, ..NetworkSpec::preset(Topology::DarknetYolo64) };
+        Student::new(&spec.build().unwrap(), &Device::flex())
+    }
+
+    fn save(run: &Path, epochs: u64) {
+        let progress = Progress { epochs, ..Progress::default() };
+        Checkpoint { student: student(0.125), optimizer: AdamConfig::new().init(), progress }.save(run).unwrap();
+    }
+
+    fn load(run: &Path) -> Result<Progress, TrainError> {
+        Checkpoint::load(run, student(0.125), AdamConfig::new().init()).map(|checkpoint| checkpoint.progress)
+    }
+
+    #[test]
+    fn wherever_saving_is_cut_off_a_whole_checkpoint_remains() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        save(run, 1);
+        save(run, 2);
+        assert_eq!(load(run).unwrap().epochs, 2);
+
+        fs::create_dir(run.join(NEXT)).unwrap();
+        fs::write(run.join(NEXT).join(STUDENT), b"half a file").unwrap();
+        assert_eq!(load(run).unwrap().epochs, 2, "while the next one is being written");
+
+        fs::rename(run.join(CURRENT), run.join(PREVIOUS)).unwrap();
+        assert_eq!(load(run).unwrap().epochs, 2, "between the two renames");
+
+        save(run, 3);
+        assert_eq!(load(run).unwrap().epochs, 3, "the rests are in nobody's way");
+        assert!(!run.join(NEXT).exists() && !run.join(PREVIOUS).exists());
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_checkpoint_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        assert!(matches!(load(run), Err(TrainError::NoCheckpoint(_))));
+        save(run, 1);
+        let wrong = Checkpoint::student(run, student(0.25)).unwrap_err().to_string();
+        assert!(wrong.contains(STUDENT), "{wrong}");
+        for name in [STUDENT, OPTIMIZER, PROGRESS] {
+            save(run, 1);
+            fs::write(run.join(CURRENT).join(name), b"{").unwrap();
+            let wrong = load(run).unwrap_err().to_string();
+            assert!(wrong.contains(name), "{wrong}");
+        }
+    }
 }

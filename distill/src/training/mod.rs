@@ -70,16 +70,19 @@ impl<'a> Run<'a> {
         let device = base.autodiff();
         let fresh = Student::new(&network, &device);
         let optimizer = new_optimizer(recipe);
-        let (student, optimizer, progress) = if resume {
+        let Checkpoint { student, optimizer, progress } = if resume {
             let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
-            (checkpoint.student, checkpoint.optimizer, checkpoint.progress)
+            checkpoint::go_on(folder, recipe)?;
+            checkpoint
         } else {
             checkpoint::begin(folder, recipe)?;
-            (fresh, optimizer, Progress::default())
+            Checkpoint { student: fresh, optimizer, progress: Progress::default() }
         };
         let metrics = Metrics::open(folder, &progress)?;
         let loss = HeadLoss::new(&network, &recipe.loss);
-        Ok(Self { recipe, folder, device, training, validation, loss, metrics, student, optimizer, progress })
+        let run = Self { recipe, folder, device, training, validation, loss, metrics, student, optimizer, progress };
+        run.save()?; // so that there is something to resume from, whenever the run is killed
+        Ok(run)
     }
 
     /// The rest of a stage.
@@ -90,10 +93,10 @@ impl<'a> Run<'a> {
         }
         let steps = Loader::len(&self.training, self.recipe.batch);
         let bar = progress_bar((stage.epochs * steps) as u64, (self.progress.epoch * steps) as u64);
-        while self.progress.epoch < stage.epochs {
+        loop {
             let training = self.epoch(stage, steps, &bar)?;
             self.progress.epoch += 1;
-            let last = self.progress.epoch == stage.epochs;
+            let last = self.progress.epoch >= stage.epochs; // more, if a resumed recipe was shortened
             let look = last || self.progress.epoch.is_multiple_of(self.recipe.validate_every);
             let validation = self.validation.as_ref().filter(|_| look).map(|sampler| self.validate(sampler)).transpose()?;
             let message = self.metrics.epoch(&stage.name, &self.progress, &training, validation.as_ref())?;
@@ -102,9 +105,11 @@ impl<'a> Run<'a> {
                 self.progress = Progress { stage: self.progress.stage + 1, epoch: 0, ..self.progress };
             }
             self.save()?;
+            if last {
+                bar.finish_and_clear();
+                return Ok(());
+            }
         }
-        bar.finish_and_clear();
-        Ok(())
     }
 
     fn epoch(&mut self, stage: &Stage, steps: usize, bar: &ProgressBar) -> Result<Means, TrainError> {

@@ -1,0 +1,147 @@
+//! Whole runs: they learn, repeat themselves, and go on exactly where they were killed.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::{Device, Tensor},
+};
+use onebit_distill::{
+    recipe::Recipe,
+    student::Student,
+    training::{Checkpoint, Progress, TrainError, train},
+};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+mod support;
+
+/// Two stages, the second binary; two parts of a batch, each in a thread of its own.
+const STAGES: &str = "
+seed: 5
+shards: 2
+data: {train: [{path: set, repeat: 4}], validation: [{path: set}], classes: {Car: car}}
+validate_every: 1
+stages:
+  - {name: full, epochs: 1, binary: none, learning_rate: {peak: 1.0e-3, end: 1.0e-3, warmup: 1}}
+  - {name: binary, epochs: 3, learning_rate: {peak: 1.0e-3, end: 0}}
+";
+
+/// Bits of every weight and running statistic of a run, and how far it has come.
+fn state(run: &Path, recipe: &Recipe) -> (Vec<u32>, Progress) {
+    struct Bits(Vec<u32>);
+    impl ModuleVisitor for Bits {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let values = param.val().into_data().try_to_vec::<f32>().unwrap();
+            self.0.extend(values.into_iter().map(f32::to_bits));
+        }
+    }
+    let network = recipe.build_network().unwrap();
+    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex())).unwrap();
+    let mut bits = Bits(Vec::new());
+    student.visit(&mut bits);
+    (bits.0, progress)
+}
+
+#[test]
+fn the_loss_falls_on_four_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    // No augmentation but the place of the window: the network can learn the four by heart.
+    let lines = "
+augmentation: {scale: [2, 2], jitter: 0, flip: 0, hue: 0, saturation: 1, exposure: 1, focus: 1}
+loss: {warmup_samples: 0}
+stages: [{name: binary, epochs: 60, learning_rate: {peak: 5.0e-3, end: 1.0e-4}}]";
+    let recipe = support::loaded(folder.path(), "darknet-yolo-64", lines);
+    let run = folder.path().join("run");
+    train(&recipe, &run, false).unwrap();
+    let text = fs::read_to_string(run.join("epochs.csv")).unwrap();
+    let column = text.lines().next().unwrap().split(',').position(|name| name == "loss").unwrap();
+    let losses: Vec<f32> = text.lines().skip(1).map(|row| row.split(',').nth(column).unwrap().parse().unwrap()).collect();
+    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[55..]));
+    assert!(last < 0.3 * first, "from {first} to {last}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_another_seed_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = support::loaded(folder.path(), "mobilenet-yolo", "");
+    let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
+    recipe.stages.truncate(1);
+    train(&recipe, &a, false).unwrap();
+    train(&recipe, &b, false).unwrap();
+    assert_eq!(state(&a, &recipe), state(&b, &recipe));
+    recipe.seed += 1;
+    train(&recipe, &c, false).unwrap();
+    assert_ne!(state(&a, &recipe).0, state(&c, &recipe).0);
+}
+
+/// The program on a recipe.
+fn distill(recipe: &Path, run: &Path, resume: bool) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    command.arg("train").arg(recipe).arg("-o").arg(run).args(resume.then_some("--resume"));
+    command.spawn().expect("the program is built with its tests")
+}
+
+/// Lines in a file that may not be there yet.
+fn lines(path: &Path) -> usize {
+    fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = support::recipe(folder.path(), "darknet-yolo-64", STAGES);
+    let recipe = Recipe::load(&path).unwrap();
+    let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
+    train(&recipe, &whole, false).unwrap();
+
+    // Eight steps an epoch: within the first epoch, within the second stage, and once more.
+    for (steps, resume) in [(3, false), (14, true), (21, true)] {
+        let mut child = distill(&path, &killed, resume);
+        let start = Instant::now();
+        while lines(&killed.join("steps.csv")) <= steps {
+            assert!(child.try_wait().unwrap().is_none(), "ended before step {steps}");
+            assert!(start.elapsed() < Duration::from_secs(300), "did not reach step {steps}");
+            thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+    }
+    assert!(distill(&path, &killed, true).wait().unwrap().success());
+
+    assert_eq!(state(&killed, &recipe), state(&whole, &recipe));
+    for name in ["steps.csv", "epochs.csv"] {
+        let [killed, whole] = [&killed, &whole].map(|run| fs::read_to_string(run.join(name)).unwrap());
+        assert_eq!(killed, whole, "{name}");
+    }
+    assert_eq!(lines(&whole.join("steps.csv")), 1 + 4 * 8);
+}
+
+#[test]
+fn a_run_is_not_overwritten_and_none_is_not_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = support::loaded(folder.path(), "darknet-yolo-64", STAGES);
+    let run = folder.path().join("run");
+    assert!(matches!(train(&recipe, &run, true), Err(TrainError::NoCheckpoint(_))));
+    train(&recipe, &run, false).unwrap();
+    assert!(matches!(train(&recipe, &run, false), Err(TrainError::Exists(_))));
+    let before = state(&run, &recipe);
+    train(&recipe, &run, true).unwrap();
+    assert_eq!(state(&run, &recipe), before, "a finished run has nothing left to do");
+}
+
+#[test]
+fn a_diverging_run_says_so_and_keeps_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = support::loaded(folder.path(), "darknet-yolo-64", STAGES);
+    recipe.optimizer.clip_norm = f32::INFINITY;
+    recipe.loss.coord_scale = f32::MAX;
+    let run = folder.path().join("run");
+    let error = train(&recipe, &run, false).unwrap_err();
+    assert!(matches!(error, TrainError::NotANumber { step: 1, .. }), "{error}");
+    assert_eq!(state(&run, &recipe).1, Progress::default());
+}
