@@ -20,8 +20,7 @@ mod support;
 
 /// A run of a few steps on four frames.
 fn trained(folder: &Path, topology: &str) -> Recipe {
-    let lines = "data: {train: [{path: set}], classes: {Car: car}}\n\
-                 stages: [{name: binary, epochs: 2, learning_rate: {peak: 1.0e-3, end: 0}}]";
+    let lines = "stages: [{name: binary, epochs: 2, learning_rate: {peak: 1.0e-3, end: 0}}]";
     let recipe = support::loaded(folder, topology, lines);
     train(&recipe, &folder.join("run"), false).unwrap();
     recipe

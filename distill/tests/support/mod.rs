@@ -13,7 +13,7 @@ pub(crate) fn frames() -> Vec<PathBuf> {
     images::list(&[folder]).expect("the demo's frames are in the repository")
 }
 
-/// Writes a recipe of small pictures, a small network and these further lines (data, stages), and the set `set`: four frames
+/// Writes a recipe of small pictures, a small network and these further lines, and the set `set`: four frames
 /// with a box in each.
 pub(crate) fn recipe(folder: &Path, topology: &str, lines: &str) -> PathBuf {
     fs::create_dir_all(folder.join("set/image_2")).unwrap();
@@ -23,7 +23,9 @@ pub(crate) fn recipe(folder: &Path, topology: &str, lines: &str) -> PathBuf {
         let label = "Car 0 0 -10 810 400 950 500 -1 -1 -1 -1000 -1000 -1000 -10\n";
         fs::write(folder.join(format!("set/label_2/{index}.txt")), label).unwrap();
     }
-    let yaml = format!("network: {{topology: {topology}, width: 0.125, input: 160x96}}\nwindow: 64x64\nbatch: 2\n{lines}\n");
+    let data = if lines.contains("data:") { "" } else { "data: {train: [{path: set}], classes: {Car: car}}\n" };
+    let yaml =
+        format!("network: {{topology: {topology}, width: 0.125, input: 160x96}}\nwindow: 64x64\nbatch: 2\n{data}{lines}\n");
     let path = folder.join("recipe.yaml");
     fs::write(&path, yaml).unwrap();
     path
