@@ -18,7 +18,7 @@ def image():
 
 
 def test_the_start_tells_which_model_runs(start, onebit, model):
-    process = start()
+    process = start(("model.kernel", "portable"))
     facts = json.loads(onebit("inspect", model, "--json"))
     (line,) = [line for line in process.output().splitlines() if facts["sha256"] in line]
     assert facts["network"] in line and "int8" in line and "kernel portable" in line
@@ -49,7 +49,7 @@ def ends_within_a_second(process, number):
 
 def test_the_newest_frame_wins(start, peer, image, slow_model):
     """A camera faster than the detector: old frames are dropped and counted, the newest one is always answered."""
-    process = start(("model.path", slow_model), ("threads", 1), ("qos.reliability", "reliable"), ("qos.depth", 10))
+    process = start(("model.path", slow_model), ("model.kernel", "portable"), ("threads", 1), ("qos.reliability", "reliable"), ("qos.depth", 10))
     stamps = []
     for _ in range(60):
         stamps.append(peer.send(image))
