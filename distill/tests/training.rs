@@ -68,7 +68,7 @@ stages: [{name: binary, epochs: 60, learning_rate: {peak: 5.0e-3, end: 1.0e-4}}]
 #[test]
 fn the_same_seed_gives_the_same_bits_another_seed_others() {
     let folder = tempfile::tempdir().unwrap();
-    let mut recipe = support::loaded(folder.path(), "mobilenet-yolo", "");
+    let mut recipe = support::loaded(folder.path(), "mobilenet-yolo", STAGES);
     let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
     recipe.stages.truncate(1);
     train(&recipe, &a, false).unwrap();
