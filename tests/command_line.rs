@@ -87,6 +87,38 @@ fn detections_come_as_text_json_and_kitti_files() {
 }
 
 #[test]
+fn results_keep_the_whole_name_of_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, pictures, out) = (small(folder.path()), folder.path().join("pictures"), folder.path().join("out"));
+    fs::create_dir(&pictures).unwrap();
+    for name in ["1.25.jpg", "1.50.jpg"] {
+        fs::copy(frame(), pictures.join(name)).unwrap();
+    }
+    succeed(&["detect", text(&model), text(&pictures), "--out", text(&out)]);
+    assert!(out.join("1.25.txt").is_file() && out.join("1.50.txt").is_file());
+}
+
+#[test]
+fn the_evaluation_reports_the_numbers_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (labels, results) = (folder.path().join("label_2"), folder.path().join("results"));
+    for folder in [&labels, &results] {
+        fs::create_dir(folder).unwrap();
+    }
+    let line = "Car 0 0 -10 0 0 100 100 -1 -1 -1 -1000 -1000 -1000 -10";
+    fs::write(labels.join("0.txt"), line).unwrap();
+    // IoU 0.7 exactly: only more counts as found.
+    fs::write(results.join("0.txt"), format!("{} 0.9", line.replace("100 100", "100 70"))).unwrap();
+    let json = folder.path().join("report.json");
+    let data = [text(folder.path()), "--results", text(&results), "--json", text(&json)];
+    succeed(&[&["eval", "kitti"][..], &data, &["--min-overlap", "0.7", "--score", "0.1"]].concat());
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    let row = &report["rows"][0];
+    assert_eq!((&report["score_threshold"], &row["min_overlap"]), (&0.1.into(), &0.7.into()));
+    assert_eq!((&row["class"], &row["true_positives"]), (&"car".into(), &0.into()));
+}
+
+#[test]
 fn a_picture_that_cannot_be_read_is_named_and_the_rest_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (model, frame, broken) = (small(folder.path()), frame(), folder.path().join("broken.jpg"));

@@ -1,10 +1,7 @@
 //! Do a model's weights fit its network? A model that was read from a file always does; one made in memory may not.
 
 use super::EngineError;
-use crate::{
-    model_file::{BinaryWeights, LayerWeights, Model},
-    network::{Depthwise, Operation, Precision},
-};
+use crate::model_file::{BinaryWeights, LayerWeights, Model, WeightShape, weights_per_filter};
 
 /// Every layer has weights of its kind and size.
 pub(super) fn weights(model: &Model) -> Result<(), EngineError> {
@@ -13,21 +10,14 @@ pub(super) fn weights(model: &Model) -> Result<(), EngineError> {
     if model.weights.len() != layers {
         return Err(EngineError::Count { what: "weights", found: model.weights.len(), layers });
     }
-    for (index, (layer, weights)) in network.layers().iter().zip(&model.weights).enumerate() {
-        let filters = network.shapes()[index].channels;
-        let (precision, inputs) = match &layer.operation {
-            Operation::Convolution(c) => {
-                (Some(c.precision), network.source_shape(layer.inputs[0]).channels * c.kernel * c.kernel)
-            }
-            Operation::Depthwise(_) => (Some(Precision::Full), Depthwise::KERNEL * Depthwise::KERNEL),
-            Operation::MaxPool | Operation::SpaceToDepth { .. } | Operation::Concat => (None, 0),
-        };
-        check(weights, precision, filters, inputs).map_err(|reason| EngineError::layer(network, index, reason))?;
+    for (index, weights) in model.weights.iter().enumerate() {
+        let shape = WeightShape::of(network, index);
+        check(weights, shape).map_err(|reason| EngineError::layer(network, index, reason))?;
     }
     Ok(())
 }
 
-fn check(weights: &LayerWeights, precision: Option<Precision>, filters: usize, inputs: usize) -> Result<(), String> {
+fn check(weights: &LayerWeights, shape: WeightShape) -> Result<(), String> {
     let length = |what: &str, found: usize, wanted: usize| match found == wanted {
         true => Ok(()),
         false => Err(format!("{found} {what}, {wanted} are needed")),
@@ -36,9 +26,10 @@ fn check(weights: &LayerWeights, precision: Option<Precision>, filters: usize, i
         None => Ok(()),
         Some(at) => Err(format!("{what} {at} is {}", values[at])),
     };
-    match (weights, precision) {
-        (LayerWeights::None, None) => Ok(()),
-        (LayerWeights::Binary(w), Some(Precision::Binary)) => {
+    match (weights, shape) {
+        (LayerWeights::None, WeightShape::None) => Ok(()),
+        (LayerWeights::Binary(w), WeightShape::Binary { shape, .. }) => {
+            let (filters, inputs) = (shape[0], weights_per_filter(shape));
             length("inputs", w.inputs, inputs)?;
             length("bytes of bits", w.bits.len(), filters * BinaryWeights::row_bytes(inputs))?;
             length("scales", w.scale.len(), filters)?;
@@ -50,7 +41,8 @@ fn check(weights: &LayerWeights, precision: Option<Precision>, filters: usize, i
             finite("scale", &w.scale)?;
             finite("bias", &w.bias)
         }
-        (LayerWeights::Full(w), Some(Precision::Full)) => {
+        (LayerWeights::Full(w), WeightShape::Full { shape }) => {
+            let (filters, inputs) = (shape[0], weights_per_filter(shape));
             length("inputs", w.inputs, inputs)?;
             length("weights", w.weights.len(), filters * inputs)?;
             length("biases", w.bias.len(), filters)?;
@@ -58,9 +50,9 @@ fn check(weights: &LayerWeights, precision: Option<Precision>, filters: usize, i
             finite("bias", &w.bias)
         }
         (_, wanted) => Err(match wanted {
-            None => "has weights, needs none".into(),
-            Some(Precision::Binary) => "needs binary weights".into(),
-            Some(Precision::Full) => "needs full-precision weights".into(),
+            WeightShape::None => "has weights, needs none".into(),
+            WeightShape::Binary { .. } => "needs binary weights".into(),
+            WeightShape::Full { .. } => "needs full-precision weights".into(),
         }),
     }
 }

@@ -4,7 +4,7 @@ use super::{
     BinaryWeights, FullWeights, LayerWeights, Model, ModelError, Quantization, TensorError,
     encode::name,
     key,
-    weight_shape::{WeightShape, inputs},
+    weight_shape::{WeightShape, weights_per_filter},
 };
 
 /// Names that no layer may have: tensors of the file, or the input of an exported graph, are called so.
@@ -47,14 +47,14 @@ fn check_layer(layer: &str, shape: WeightShape, weights: &LayerWeights) -> Resul
     match (shape, weights) {
         (WeightShape::None, LayerWeights::None) => Ok(()),
         (WeightShape::Binary { shape, batch_norm }, LayerWeights::Binary(binary)) => {
-            let (filters, inputs) = (shape[0], inputs(shape));
+            let (filters, inputs) = (shape[0], weights_per_filter(shape));
             let found = [binary.inputs, binary.bits.len(), binary.scale.len(), binary.bias.len()];
             let expected = [inputs, filters * BinaryWeights::row_bytes(inputs), filters, filters];
             check_lengths(layer, ["inputs", "bytes of bits", "scales", "biases"], found, expected)?;
             check_binary(layer, binary, batch_norm)
         }
         (WeightShape::Full { shape }, LayerWeights::Full(full)) => {
-            let (filters, inputs) = (shape[0], inputs(shape));
+            let (filters, inputs) = (shape[0], weights_per_filter(shape));
             let found = [full.inputs, full.weights.len(), full.bias.len()];
             let expected = [inputs, filters * inputs, filters];
             check_lengths(layer, ["inputs", "weights", "biases"], found, expected)?;

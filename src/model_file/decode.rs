@@ -7,7 +7,7 @@ use super::{
     container::{Container, Tensor},
     encode::name,
     key,
-    weight_shape::{WeightShape, inputs},
+    weight_shape::{WeightShape, weights_per_filter},
 };
 use crate::network::Network;
 use safetensors::Dtype;
@@ -73,14 +73,14 @@ impl<'a> Tensors<'a> {
         Ok(match WeightShape::of(network, index) {
             WeightShape::None => LayerWeights::None,
             WeightShape::Binary { shape, .. } => LayerWeights::Binary(BinaryWeights {
-                bits: self.bytes(&name::bits(layer), &[shape[0], BinaryWeights::row_bytes(inputs(shape))])?,
-                inputs: inputs(shape),
+                bits: self.bytes(&name::bits(layer), &[shape[0], BinaryWeights::row_bytes(weights_per_filter(shape))])?,
+                inputs: weights_per_filter(shape),
                 scale: self.floats(&name::scale(layer), &shape[..1])?,
                 bias: self.floats(&name::bias(layer), &shape[..1])?,
             }),
             WeightShape::Full { shape } => LayerWeights::Full(FullWeights {
                 weights: self.floats(&name::weight(layer), &shape)?,
-                inputs: inputs(shape),
+                inputs: weights_per_filter(shape),
                 bias: self.floats(&name::bias(layer), &shape[..1])?,
             }),
         })

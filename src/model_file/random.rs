@@ -2,7 +2,7 @@
 
 use super::{
     BinaryWeights, FullWeights, LayerWeights, Model, Preprocessing, Provenance,
-    weight_shape::{WeightShape, inputs},
+    weight_shape::{WeightShape, weights_per_filter},
 };
 use crate::network::{Activation, Network, Operation, Source};
 
@@ -27,14 +27,14 @@ fn layer(network: &Network, index: usize, random: &mut SplitMix64) -> LayerWeigh
     match WeightShape::of(network, index) {
         WeightShape::None => LayerWeights::None,
         WeightShape::Binary { shape, batch_norm } => {
-            let (filters, inputs) = (shape[0], inputs(shape));
+            let (filters, inputs) = (shape[0], weights_per_filter(shape));
             let rms = weight_rms(network, index, inputs);
             let bits = (0..filters).flat_map(|_| random_row(inputs, random)).collect();
             let scale = (0..filters).map(|_| random_scale(rms, batch_norm, random)).collect();
             LayerWeights::Binary(BinaryWeights { bits, inputs, scale, bias: biases(filters, random) })
         }
         WeightShape::Full { shape } => {
-            let (filters, inputs) = (shape[0], inputs(shape));
+            let (filters, inputs) = (shape[0], weights_per_filter(shape));
             let limit = 3f32.sqrt() * weight_rms(network, index, inputs); // of evenly spread values with this mean square
             let weights = (0..filters * inputs).map(|_| random.between(-limit, limit)).collect();
             LayerWeights::Full(FullWeights { weights, inputs, bias: biases(filters, random) })

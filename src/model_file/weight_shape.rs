@@ -38,6 +38,6 @@ impl WeightShape {
 }
 
 /// Weights of one filter.
-pub(super) fn inputs(shape: [usize; 4]) -> usize {
+pub(crate) fn weights_per_filter(shape: [usize; 4]) -> usize {
     shape[1..].iter().product()
 }

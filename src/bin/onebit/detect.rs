@@ -151,7 +151,7 @@ fn check_stems(files: &[PathBuf]) -> Result<()> {
 }
 
 fn result_path(out: &Path, picture: &Path, extension: &str) -> PathBuf {
-    out.join(picture.file_stem().unwrap_or_default()).with_extension(extension)
+    out.join(picture.file_stem().unwrap_or_default()).with_added_extension(extension)
 }
 
 fn progress_bar(pictures: usize) -> ProgressBar {

@@ -53,11 +53,11 @@ struct KittiArguments {
     #[arg(long, default_value = "label_2")]
     labels: PathBuf,
     /// IoU that counts as found, for every class [default: car 0.7, pedestrian and cyclist 0.5]
-    #[arg(long, value_parser = parse_fraction)]
-    min_overlap: Option<f32>,
+    #[arg(long, value_parser = parse_fraction::<f64>)]
+    min_overlap: Option<f64>,
     /// Score at which found and missed objects are counted
-    #[arg(long, default_value = "0.3", value_parser = parse_fraction)]
-    score: f32,
+    #[arg(long, default_value = "0.3", value_parser = parse_fraction::<f64>)]
+    score: f64,
     /// Also write the report, with the precision curves, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -76,9 +76,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         (None, Some(model)) => arguments.detect(model, &labels)?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
-    let mut protocol = Protocol { score_threshold: f64::from(arguments.score), ..Protocol::default() };
+    let mut protocol = Protocol { score_threshold: arguments.score, ..Protocol::default() };
     if let Some(overlap) = arguments.min_overlap {
-        protocol = protocol.with_min_overlap(f64::from(overlap));
+        protocol = protocol.with_min_overlap(overlap);
     }
     let report = evaluate(&frames, &protocol)?;
     print!("{report}");

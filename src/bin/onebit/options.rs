@@ -7,7 +7,7 @@ use onebit_detector::{
     engine,
     model_file::Model,
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 /// How the engine runs.
 #[derive(Args)]
@@ -51,13 +51,13 @@ pub(crate) struct DetectorArguments {
     /// The model file
     model: PathBuf,
     /// The lowest score of a box, 0 to 1
-    #[arg(long, default_value = "0.5", value_parser = parse_fraction)]
+    #[arg(long, default_value_t = DetectorOptions::default().score_threshold, value_parser = parse_fraction::<f32>)]
     score: f32,
     /// Of two boxes of one class with a higher IoU, the better one is reported
-    #[arg(long, default_value = "0.45", value_parser = parse_fraction)]
+    #[arg(long, default_value_t = DetectorOptions::default().nms_iou, value_parser = parse_fraction::<f32>)]
     nms_iou: f32,
     /// The largest number of boxes in a picture
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = DetectorOptions::default().max_detections)]
     max_detections: usize,
     #[command(flatten)]
     engine: EngineArguments,
@@ -77,7 +77,7 @@ impl DetectorArguments {
 }
 
 /// A number from 0 to 1.
-pub(crate) fn parse_fraction(text: &str) -> Result<f32, String> {
-    let fraction = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
+pub(crate) fn parse_fraction<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    let fraction = text.parse().ok().filter(|value| (T::from(0)..=T::from(1)).contains(value));
     fraction.ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
 }
