@@ -1,6 +1,11 @@
 //! The program `distill`.
 
+mod commands {
+    pub(crate) mod teacher;
+}
+
 use clap::{Parser, Subcommand};
+use commands::teacher::TeacherCommand;
 use onebit_distill::{
     packing,
     recipe::{Recipe, RecipeError},
@@ -35,6 +40,9 @@ enum Command {
         /// Folder of the data sets, in place of the recipe's data.root
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
+        /// The teacher's ONNX file, in place of the recipe's teacher.file
+        #[arg(long, value_name = "FILE")]
+        teacher: Option<PathBuf>,
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
@@ -54,6 +62,9 @@ enum Command {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
         frames: u32,
     },
+    /// Look at a teacher, train one, write one as ONNX
+    #[command(subcommand)]
+    Teacher(TeacherCommand),
 }
 
 fn main() -> ExitCode {
@@ -69,8 +80,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Train { recipe, output, data, resume } => {
-            let recipe = load_recipe(&recipe, data.as_deref())?;
+        Command::Train { recipe, output, data, teacher, resume } => {
+            let mut recipe = load_recipe(&recipe, data.as_deref())?;
+            if let Some(file) = teacher {
+                recipe.set_teacher(&file);
+            }
             Ok(training::train(&recipe, &output, resume)?)
         }
         Command::Pack { run, output, data, frames } => {
@@ -80,6 +94,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             println!("{}: {}, {} bytes", output.display(), model.network.name(), fs::metadata(&output)?.len());
             Ok(())
         }
+        Command::Teacher(command) => commands::teacher::run(command),
     }
 }
 

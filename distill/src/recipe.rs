@@ -1,5 +1,9 @@
 //! The file that describes a training run.
 
+mod transfer;
+
+pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
+
 use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -48,6 +52,12 @@ pub struct Recipe {
     pub validate_every: usize,
     /// What is trained one after the other, each stage from the weights of the one before.
     pub stages: Vec<Stage>,
+    /// The network whose features the student learns from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherConfig>,
+    /// Which of its features, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transfer: Vec<TapConfig>,
     /// What goes into the packed model's provenance: data, licences, credits.
     #[serde(default)]
     pub provenance: ProvenanceConfig,
@@ -253,7 +263,7 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute.
+    /// Reads and checks a recipe; [`DataConfig::root`] and [`TeacherConfig::file`] become absolute.
     ///
     /// # Errors
     /// Names the file, the key and what would be right.
@@ -263,13 +273,30 @@ impl Recipe {
             serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         recipe.set_root(&folder.join(&recipe.data.root));
+        if let Some(teacher) = &recipe.teacher {
+            recipe.set_teacher(&folder.join(&teacher.file));
+        }
         recipe.check()?;
         Ok(recipe)
     }
 
     /// Takes the data from another folder; its path is kept as an absolute one, so that the run finds it from anywhere.
     pub fn set_root(&mut self, root: &Path) {
-        self.data.root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        self.data.root = absolute(root);
+    }
+
+    /// Takes another file as the teacher, where there is one.
+    pub fn set_teacher(&mut self, file: &Path) {
+        if let Some(teacher) = &mut self.teacher {
+            teacher.file = absolute(file);
+        }
+    }
+
+    /// The same run for a full-precision network, without a teacher: what this recipe's teacher of the same topology is
+    /// trained by.
+    pub fn in_full_precision(mut self) -> Self {
+        self.stages.iter_mut().for_each(|stage| stage.binary = BinaryLayers::None);
+        Self { teacher: None, transfer: Vec::new(), ..self }
     }
 
     /// The network to train.
@@ -304,7 +331,8 @@ impl Recipe {
         )?;
         check(self.validate_every >= 1, "validate_every", "must be at least 1")?;
         check(!self.stages.is_empty(), "stages", "at least one is needed")?;
-        self.stages.iter().try_for_each(|stage| stage.check(&network))
+        self.stages.iter().try_for_each(|stage| stage.check(&network))?;
+        transfer::check_transfer(self, &network)
     }
 }
 
@@ -405,6 +433,10 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn is_binary(network: &Network, name: &str) -> bool {
