@@ -1,5 +1,7 @@
 //! The program `distill`.
 
+mod commands;
+
 use clap::{Parser, Subcommand};
 use onebit_distill::{
     packing,
@@ -54,6 +56,8 @@ enum Command {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
         frames: u32,
     },
+    /// Find anchors that fit the labelled boxes, ready for a recipe
+    Anchors(commands::anchors::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +84,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             println!("{}: {}, {} bytes", output.display(), model.network.name(), fs::metadata(&output)?.len());
             Ok(())
         }
+        Command::Anchors(arguments) => arguments.run(),
     }
 }
 

@@ -1,0 +1,3 @@
+//! The program's commands beside training and packing: their arguments, and what they print.
+
+pub(crate) mod anchors;
