@@ -10,7 +10,10 @@
 //! 5. [`heads`] turns the graph's output and the labelled boxes into a loss, one file for each kind of head.
 //! 6. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
 //! 7. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
+//!
+//! Beside the run: [`anchors`] fits box priors to the labels.
 
+pub mod anchors;
 pub mod data;
 pub mod heads;
 pub mod packing;
