@@ -1,6 +1,8 @@
 # `make demo` and `make test` install what they need (scripts/setup.sh, no root) and are quick the second time.
 #   make demo [FRAMES=folder] [MODEL=file]   plays real driving frames into the node over ROS 2
 #   make test                                everything that CI runs
+#   make bench-peers [ARGUMENTS=...]         times the engine beside ONNX Runtime and OpenVINO, in turn
+#   make bench-scaling                       the same over input size and width, as docs/scaling.png
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -15,7 +17,7 @@ distill := --release -p onebit_distill
 # cargo-nextest if it is there, else cargo's own runner.
 runner = $(shell command -v cargo-nextest > /dev/null && echo 'nextest run' || echo test)
 
-.PHONY: demo test setup build lint unit-tests ros-tests colcon-tests
+.PHONY: demo test setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling
 demo: build
 	@$(env); "$$ONEBIT_ROS_PYTHON" demo/play.py --binary $(CARGO_TARGET_DIR)/release/detector_node \
 	  --frames '$(FRAMES)' --model '$(MODEL)'
@@ -45,3 +47,14 @@ ros-tests: setup build
 
 colcon-tests: setup build
 	$(env); tests/ros/colcon.sh
+
+peers = $(env); "$$ONEBIT_CACHE/bench/bin/python" benches/peers/$(1) \
+  --onebit $(CARGO_TARGET_DIR)/release/onebit --folder $(CARGO_TARGET_DIR)/peers
+
+bench-peers: build
+	@scripts/setup.sh bench
+	@$(call peers,run.py) $(ARGUMENTS)
+
+bench-scaling: build
+	@scripts/setup.sh bench
+	@$(call peers,scaling.py) --out docs/scaling.png $(ARGUMENTS)

@@ -99,6 +99,7 @@ fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
         created_by: concat!("onebit_distill ", env!("CARGO_PKG_VERSION")).into(),
         dataset: recipe.provenance.dataset.clone(),
         teacher: recipe.provenance.teacher.clone(),
+        commit: env!("ONEBIT_COMMIT").into(),
         metrics: [("epochs", progress.epochs), ("steps", progress.steps)]
             .map(|(name, count)| (name.to_owned(), count as f64))
             .into(),

@@ -13,7 +13,7 @@ use onebit_distill::{
     student::Student,
     training::{Checkpoint, train},
 };
-use std::path::Path;
+use std::{path::Path, process::Command};
 use support::frames;
 
 mod support;
@@ -76,6 +76,11 @@ fn a_packed_model_is_calibrated_binary_and_survives_its_file() {
     assert!(model.quantization.is_some());
     let binary = model.weights.iter().filter(|w| matches!(w, LayerWeights::Binary(_))).count();
     assert_eq!(binary, 21, "all 23 convolutions but the first and the last");
+    let git = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output()
+        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    assert_eq!(model.provenance.commit, git.unwrap_or_default());
     let path = folder.path().join("model.safetensors");
     model.save(&path).unwrap();
     assert_eq!(Model::load(&path).unwrap(), model);

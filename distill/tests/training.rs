@@ -22,7 +22,7 @@ mod support;
 /// Two stages, the second binary; two parts of a batch, each in a thread of its own.
 const STAGES: &str = "
 seed: 5
-shards: 1
+shards: 2
 data: {train: [{path: set, repeat: 4}], validation: [{path: set}], classes: {Car: car}}
 validate_every: 1
 stages:

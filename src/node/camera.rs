@@ -36,6 +36,9 @@ pub(super) enum CameraError {
     /// Size, step and number of bytes do not fit.
     #[error(transparent)]
     Size(#[from] ImageError),
+    /// More bytes than rows.
+    #[error("{height} rows of {step} bytes are {rows} bytes, the image has {found}")]
+    Excess { height: usize, step: usize, rows: usize, found: usize },
     /// The name of the encoding.
     #[error("the image's encoding '{found}' is not among those that can be read: {}", names())]
     Encoding { found: String },
@@ -115,6 +118,10 @@ impl Camera {
             return Err(CameraError::Encoding { found: image.encoding.clone() });
         };
         let (width, height, step) = (image.width as usize, image.height as usize, image.step as usize);
+        let rows = step.saturating_mul(height);
+        if image.data.len() > rows {
+            return Err(CameraError::Excess { height, step, rows, found: image.data.len() });
+        }
         match encoding {
             Encoding::Direct(format) => return Ok(ImageView::new(&image.data, width, height, step, format)?),
             Encoding::Yuv422(order) => {

@@ -50,11 +50,12 @@ pub(super) fn step(
     seen: u64,
 ) -> Result<Done, TrainError> {
     let count = parts.len() as f32;
+    // Each thread learns on a graph of its own. Threads whose graphs share the leaves would take turns at one lock, and
+    // burn (0.22) takes that lock and the list of all graphs in both orders: two such threads can wait for each other.
+    let device = learner.devices().remove(0);
+    let parts: Vec<_> = parts.into_iter().map(|lesson| (learner.clone().fork(&device), lesson)).collect();
     let parts: Vec<Part> = thread::scope(|scope| {
-        let start = |lesson: Lesson| {
-            let learner = &learner;
-            scope.spawn(move || part(learner, losses, &lesson, seen))
-        };
+        let start = |(learner, lesson): (Learner, Lesson)| scope.spawn(move || part(&learner, losses, &lesson, seen));
         let threads: Vec<_> = parts.into_iter().map(start).collect();
         threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
