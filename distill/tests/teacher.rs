@@ -93,7 +93,8 @@ fn candidates_are_listed_with_their_shapes() {
         let candidate = candidates.iter().find(|candidate| candidate.name == layer.name).expect(&layer.name);
         assert_eq!(candidate.shape, *shape, "{}", layer.name);
     }
-    let operator = |name: &str| candidates.iter().find(|c| c.name == name).map(|Candidate { operator, .. }| operator.as_str());
+    let operator =
+        |name: &str| candidates.iter().find(|c| c.name == name).map(|Candidate { operator, .. }| operator.as_str());
     assert_eq!(operator("conv2"), Some("LeakyRelu"));
     assert_eq!(operator("conv2.convolution"), Some("Conv"), "also what lies within a layer");
     assert_eq!(operator("reorg27.split"), None, "six axes are no feature map");
@@ -114,7 +115,12 @@ fn what_is_wrong_is_named() {
     let wide = Batch { size: large, values: vec![0.0; 2 * large.shape().values()], labels: vec![Vec::new(); 2] };
     fails(&good, "conv10", &wide, &["96x64", "128x64"]);
     let nhwc = TeacherInput { layout: Layout::Nhwc, ..TeacherInput::default() };
-    fails(&TeacherConfig { input: nhwc, ..good.clone() }, "conv10", &batch(), &["'image'", "[1, 3, 64, 96]", "height, width, 3]"]);
+    fails(
+        &TeacherConfig { input: nhwc, ..good.clone() },
+        "conv10",
+        &batch(),
+        &["'image'", "[1, 3, 64, 96]", "height, width, 3]"],
+    );
     fails(&config(Path::new("nowhere.onnx")), "conv10", &batch(), &["nowhere.onnx"]);
     fs::write(&path, b"no network").unwrap();
     fails(&good, "conv10", &batch(), &["teacher.onnx", "not an ONNX file"]);
