@@ -278,7 +278,7 @@ teacher: {file: teacher.onnx, input: {order: bgr, range: 255, mean: [103.5, 116.
 transfer:
   - {teacher: Conv_200, student: conv10, loss: pkd, weight: 5}
   - {teacher: Conv_201, student: conv16, loss: cwd, weight: [5, 1], temperature: 4}
-  - {teacher: heads, student: conv29, loss: output, weight: {two: [0, 2]}}
+  - {teacher: heads, student: prediction, loss: output, weight: {two: [0, 2]}}
 ";
 
     fn parse(text: &str) -> Result<Recipe, String> {
@@ -331,7 +331,7 @@ transfer:
             ("weight: 5}", "weight: [0, 0]}", "transfer[0].weight: is 0 in every stage"),
             ("weight: 5}", "weight: much}", "must be a number, [start, end], or one of them for each stage"),
             ("{two: [0, 2]}", "{three: 1}", "transfer[2].weight.three: no stage has this name"),
-            ("student: conv29", "student: conv24", "transfer[2].student: the loss 'output' compares the last layer"),
+            ("student: prediction", "student: conv29", "transfer[2].student: the loss 'output' compares the last layer"),
             ("loss: pkd", "temperature: 2, loss: pkd", "transfer[0].temperature: only the loss 'cwd'"),
             ("temperature: 4", "temperature: 0", "transfer[1].temperature"),
         ] {
