@@ -63,6 +63,7 @@ enum Command {
     /// Look at a teacher, train one, write one as ONNX
     #[command(subcommand)]
     Teacher(TeacherCommand),
+    Ablate(commands::ablate::Arguments),
     /// Find anchors that fit the labelled boxes, ready for a recipe
     Anchors(commands::anchors::Arguments),
 }
@@ -95,6 +96,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Command::Teacher(command) => commands::teacher::run(command),
+        Command::Ablate(arguments) => arguments.run(),
         Command::Anchors(arguments) => arguments.run(),
     }
 }

@@ -232,15 +232,29 @@ impl Recipe {
     /// Names the file, the key and what would be right.
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
         let text = fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
-        let mut recipe: Self =
-            serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        // From text, so that an error tells the line.
+        let recipe = serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// A recipe from values that were read from the file `path`, and perhaps changed.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn from_value(value: serde_yaml::Value, path: &Path) -> Result<Self, RecipeError> {
+        let recipe = serde_yaml::from_value(value).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// Checked, and with paths that no longer depend on where the file `path` is.
+    fn placed(mut self, path: &Path) -> Result<Self, RecipeError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        recipe.set_root(&folder.join(&recipe.data.root));
-        if let Some(teacher) = &recipe.teacher {
-            recipe.set_teacher(&folder.join(&teacher.file));
+        self.set_root(&folder.join(&self.data.root));
+        if let Some(teacher) = &self.teacher {
+            self.set_teacher(&folder.join(&teacher.file));
         }
-        recipe.check()?;
-        Ok(recipe)
+        self.check()?;
+        Ok(self)
     }
 
     /// Takes the data from another folder; its path is kept as an absolute one, so that the run finds it from anywhere.
