@@ -53,6 +53,8 @@ impl<T: Value + PartialOrd> Work for Move<T> {
         match (self.operation, self.output.layout) {
             (Operation::MaxPool, Layout::Interleaved) => self.pool_interleaved(item, memory),
             (Operation::SpaceToDepth { block }, Layout::Interleaved) => self.blocks_interleaved(item, block, memory),
+            (Operation::MaxPool, Layout::Planar) => self.pool_planar(item, memory),
+            (Operation::SpaceToDepth { block }, Layout::Planar) => self.blocks_planar(item, block, memory),
         }
     }
 }
@@ -85,6 +87,35 @@ impl<T: Value + PartialOrd> Move<T> {
                 let to = self.output.at(tap * channels, y as isize, x as isize);
                 // SAFETY: only this item uses this row; a layer never reads where it writes.
                 unsafe { output.run(to, channels) }.copy_from_slice(input.run(from, channels));
+            }
+        }
+    }
+
+    fn pool_planar(&self, y: usize, memory: &Memory) {
+        let width = self.output.shape.width;
+        let input = memory.read::<T>(&self.input);
+        let output = memory.write::<T>(&self.output);
+        for channel in 0..self.output.shape.channels {
+            let pairs = |dy: usize| input.run(self.input.at(channel, (2 * y + dy) as isize, 0), 2 * width).as_chunks::<2>().0;
+            // SAFETY: only this item uses this row; a layer never reads where it writes.
+            let largest = unsafe { output.run(self.output.at(channel, y as isize, 0), width) };
+            for ((largest, &[a, b]), &[c, d]) in largest.iter_mut().zip(pairs(0)).zip(pairs(1)) {
+                *largest = max(max(a, b), max(c, d));
+            }
+        }
+    }
+
+    fn blocks_planar(&self, y: usize, block: usize, memory: &Memory) {
+        let (channels, width) = (self.input.shape.channels, self.output.shape.width);
+        let input = memory.read::<T>(&self.input);
+        let output = memory.write::<T>(&self.output);
+        for tap in 0..block * block {
+            let (dy, dx) = (tap / block, tap % block);
+            for channel in 0..channels {
+                let from = input.run(self.input.at(channel, (y * block + dy) as isize, 0), block * width);
+                // SAFETY: only this item uses this row; a layer never reads where it writes.
+                let to = unsafe { output.run(self.output.at(tap * channels + channel, y as isize, 0), width) };
+                to.iter_mut().zip(from[dx..].iter().step_by(block)).for_each(|(to, &from)| *to = from);
             }
         }
     }

@@ -3,11 +3,12 @@
 mod amx;
 mod avx2;
 mod avx512;
+mod avx512_tables;
 mod dense;
 mod depthwise;
 mod pack;
 
-use super::{Convolution, Kernel, Work};
+use super::{Convolution, Kernel, Work, tables::TableKernel};
 use crate::engine::{Mode, arithmetic::Weights, layout::Layout};
 use dense::{Dense, Dot};
 use depthwise::Depthwise;
@@ -19,6 +20,7 @@ pub(super) const KERNELS: &[&dyn Kernel] = &[
     &DotKernel::<avx512::Bytes, avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
     &DotKernel::<avx2::VnniBytes, avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
     &DotKernel::<avx2::Bytes, avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
+    &TableKernel::<avx512_tables::Floats>::new("avx512-tables", avx512_tables::available),
 ];
 
 /// int8 mode by dot products: of `Bytes` for binary weights (of `Narrow` where an input has too few channels to be read in
