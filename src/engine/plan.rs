@@ -127,7 +127,7 @@ impl Builder<'_> {
                 let convolution = self.convolution(index, (Depthwise::KERNEL, d.stride, d.activation), input, output)?;
                 self.kernel.depthwise(convolution)
             }
-            Operation::MaxPool => moves::max_pool(input.clone(), output.clone()),
+            Operation::MaxPool => self.kernel.max_pool(input.clone(), output.clone()),
             Operation::SpaceToDepth { block } => moves::space_to_depth(input.clone(), output.clone(), *block),
             Operation::Concat => {
                 steps.extend(self.copies(index, placement));

@@ -4,9 +4,9 @@
 //! chunk, for each line the tables are built and each filter adds its entries.
 
 use super::{
-    Follow, Lookup, Step, Stored,
+    Follow, Lookup, MAX_CHANNELS, Step, Stored,
     index::{Chunk, ENTRIES, Grouping},
-    lines::{Lines, part, store},
+    lines::{Lines, Run, part},
 };
 use crate::engine::{
     arithmetic::Weights,
@@ -24,8 +24,6 @@ const SUMS: usize = 2048;
 const LINES: usize = 32;
 /// Values of a line, at most.
 const LANES: usize = 32;
-/// Channels of a group, at most.
-const WIDTH: usize = 6;
 
 /// A binary convolution.
 pub(super) struct Binary<L, O> {
@@ -39,8 +37,7 @@ pub(super) struct Binary<L, O> {
     offsets: Vec<u32>,
     follow: Vec<Follow>,
     lines: Lines,
-    /// Into how many runs the lines are cut, and into how many blocks the filters.
-    runs: usize,
+    /// Into how many blocks the filters are cut.
     blocks: usize,
     lookup: PhantomData<(L, O)>,
 }
@@ -75,7 +72,6 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
                 ..Follow::new(&epilogue, filter, output.element)
             }
         };
-        let lines = Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1));
         let blocks = filters.div_ceil(FILTERS);
         let most = (SUMS / filters.div_ceil(blocks)).clamp(1, LINES);
         Self {
@@ -83,18 +79,23 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
             spans: spans(grouping, filters, L::SPAN),
             offsets: grouping.offsets(weights),
             follow: (0..filters).map(follow).collect(),
-            runs: lines.count().div_ceil(most),
+            lines: Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1), most),
             input,
             output,
             kernel,
-            lines,
             blocks,
             lookup: PhantomData,
         }
     }
 
     /// Sums of some filters over some lines, `[line][filter]`.
-    fn sum(&self, lines: &Range<usize>, filters: &Range<usize>, input: &Reader<'_, L::Input>, scratch: &mut MaybeUninit<Scratch<L, O>>) {
+    fn sum(
+        &self,
+        lines: &Range<usize>,
+        filters: &Range<usize>,
+        input: &Reader<'_, L::Input>,
+        scratch: &mut MaybeUninit<Scratch<L, O>>,
+    ) {
         let scratch = scratch.as_mut_ptr();
         // SAFETY: in bounds of the scratch; all bits 0 are zeros, whatever the kind of sums.
         let (tables, partial, sums) = unsafe {
@@ -126,7 +127,7 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         let nothing = [L::NOTHING; LANES];
         for group in 0..chunk.groups {
             for ky in 0..self.kernel {
-                let inputs: [_; WIDTH] = array::from_fn(|i| {
+                let inputs: [_; MAX_CHANNELS] = array::from_fn(|i| {
                     let channel = chunk.channels.start + group * self.width + i;
                     match channel < chunk.channels.end {
                         true => input.start(self.input.at(channel, ky as isize - pad, -pad) + corner, L::LANES),
@@ -142,7 +143,14 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
     }
 
     /// From the sums of a filter to its values in the output map.
-    fn finish(&self, filter: usize, lines: &Range<usize>, sums: impl Iterator<Item = *const L::Sums>, results: *mut O, memory: &Memory) {
+    fn finish(
+        &self,
+        filter: usize,
+        run: &Run,
+        sums: impl Iterator<Item = *const L::Sums>,
+        results: *mut O,
+        memory: &Memory,
+    ) {
         let len = self.lines.len();
         for (line, sums) in sums.enumerate() {
             // SAFETY: a kernel is only used where its instructions are; the sums were written, and the results hold the
@@ -150,29 +158,30 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
             unsafe { L::finish(self.kernel, &*sums, self.follow[filter], results.add(line * len)) };
         }
         // SAFETY: these were written.
-        let results = unsafe { slice::from_raw_parts(results, lines.len() * len) };
-        store(&self.output, filter, &self.lines, lines.clone(), results, memory);
+        let results = unsafe { slice::from_raw_parts(results, run.lines.len() * len) };
+        self.lines.store(run, results, &self.output, filter, memory);
     }
 }
 
 impl<L: Lookup, O: Stored> Work for Binary<L, O> {
     fn items(&self) -> usize {
-        self.runs * self.blocks
+        self.lines.runs().len() * self.blocks
     }
 
     fn run(&self, item: usize, memory: &Memory) {
-        let (run, block) = (item / self.blocks, item % self.blocks);
-        let lines = part(self.lines.count(), run, self.runs);
+        let (run, block) = (&self.lines.runs()[item / self.blocks], item % self.blocks);
+        let lines = &run.lines;
         let filters = part(self.output.shape.channels, block, self.blocks);
         let mut scratch = MaybeUninit::<Scratch<L, O>>::uninit();
-        self.sum(&lines, &filters, &memory.read(&self.input), &mut scratch);
+        self.sum(lines, &filters, &memory.read(&self.input), &mut scratch);
 
         let scratch = scratch.as_mut_ptr();
         // SAFETY: in bounds of the scratch.
-        let (sums, results) = unsafe { ((&raw const (*scratch).sums).cast::<L::Sums>(), (&raw mut (*scratch).results).cast::<O>()) };
+        let (sums, results) =
+            unsafe { ((&raw const (*scratch).sums).cast::<L::Sums>(), (&raw mut (*scratch).results).cast::<O>()) };
         for (index, filter) in filters.clone().enumerate() {
             let sums = (0..lines.len()).map(|line| sums.wrapping_add(line * filters.len() + index));
-            self.finish(filter, &lines, sums, results, memory);
+            self.finish(filter, run, sums, results, memory);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Convolutions of full precision on planar maps, dense and depthwise; lanes are positions.
+//! Convolutions of full precision on planar maps, dense and depthwise, and pooling; lanes are positions.
 //!
 //! An item is a run of lines. Each input of a window is a run of neighbours in the input map, one for each position of a
 //! line, and is multiplied by one weight of each filter; the sums of a block of filters stay in registers.
 
 use super::{
     Follow, Stored, Sum,
-    lines::{Lines, part, store},
+    lines::{Lines, Run},
 };
 use crate::engine::{
     arithmetic::Weights,
@@ -13,7 +13,7 @@ use crate::engine::{
     layout::Map,
     memory::{Memory, Reader, Value},
 };
-use std::{marker::PhantomData, ops::Range};
+use std::marker::PhantomData;
 
 /// Filters that are computed together.
 pub(in super::super) const BLOCK: usize = 8;
@@ -41,10 +41,14 @@ pub(in super::super) trait Products: Send + Sync + 'static {
     /// Sums of a block of filters. Input `i` of a position stands `offsets[i]` values after `line`, and that of the next
     /// position beside it. There is a multiple of [`Products::TOGETHER`] inputs, and as many are neighbours in `weights`:
     /// `[input / TOGETHER][filter][input % TOGETHER]`.
-    unsafe fn multiply(line: *const Self::Input, offsets: &[usize], weights: &[Self::Weight]) -> [[Self::Sum; LANES]; BLOCK];
+    unsafe fn multiply(line: *const Self::Input, offsets: &[usize], weights: &[Self::Weight])
+    -> [[Self::Sum; LANES]; BLOCK];
 
     /// Sums of one filter; `weights` are as many as inputs.
     unsafe fn multiply_one(line: *const Self::Input, offsets: &[usize], weights: &[Self::Weight]) -> [Self::Sum; LANES];
+
+    /// Maxima over 2×2 windows: one row of a channel from two, both twice as long.
+    unsafe fn pool(top: &[Self::Input], bottom: &[Self::Input], largest: &mut [Self::Input]);
 
     /// What follows the sums of a filter.
     unsafe fn finish<O: Stored>(sums: &[Self::Sum; LANES], follow: Follow, results: &mut [O; LANES]);
@@ -59,8 +63,6 @@ struct Windows {
     /// Values from the first to the last that a line reads.
     reach: usize,
     lines: Lines,
-    /// Into how many items the lines are cut.
-    runs: usize,
     follow: Vec<Follow>,
     pad: isize,
 }
@@ -75,13 +77,11 @@ impl Windows {
             let (ky, kx) = (i % taps / kernel, i % kernel);
             input.at(i / taps, ky as isize - pad, kx as isize - pad) - corner
         };
-        let lines = Lines::new(input, output.shape, stride, LANES);
         let offsets: Vec<_> = (0..channels * taps).map(offset).collect();
         Self {
             reach: offsets.iter().max().map_or(0, |offset| offset + LANES),
             offsets,
-            runs: lines.count().div_ceil(LINES),
-            lines,
+            lines: Lines::new(input, output.shape, stride, LANES, LINES),
             follow: (0..output.shape.channels).map(|filter| Follow::new(epilogue, filter, output.element)).collect(),
             input: input.clone(),
             output: output.clone(),
@@ -89,17 +89,13 @@ impl Windows {
         }
     }
 
-    fn run(&self, item: usize) -> Range<usize> {
-        part(self.lines.count(), item, self.runs)
-    }
-
     /// Where the windows of a line start in some channel.
     fn line<T: Value>(&self, input: &Reader<'_, T>, channel: usize, line: usize) -> *const T {
         input.start(self.input.at(channel, -self.pad, -self.pad) + self.lines.corner(line), self.reach)
     }
 
-    fn store<O: Value>(&self, filter: usize, lines: &Range<usize>, results: &[[O; LANES]], memory: &Memory) {
-        store(&self.output, filter, &self.lines, lines.clone(), results.as_flattened(), memory);
+    fn store<O: Value>(&self, filter: usize, run: &Run, results: &[[O; LANES]; LINES], memory: &Memory) {
+        self.lines.store(run, results[..run.lines.len()].as_flattened(), &self.output, filter, memory);
     }
 }
 
@@ -111,7 +107,7 @@ pub(super) struct Dense<P: Products, O> {
     stored: PhantomData<O>,
 }
 
-impl<P: Products, O: Stored + Default> Dense<P, O> {
+impl<P: Products, O: Stored> Dense<P, O> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
         let mut windows = Windows::new(&convolution, convolution.input.shape.channels);
         let inputs = windows.offsets.len();
@@ -129,20 +125,20 @@ impl<P: Products, O: Stored + Default> Dense<P, O> {
     }
 }
 
-impl<P: Products, O: Stored + Default> Work for Dense<P, O> {
+impl<P: Products, O: Stored> Work for Dense<P, O> {
     fn items(&self) -> usize {
-        self.windows.runs
+        self.windows.lines.runs().len()
     }
 
     fn run(&self, item: usize, memory: &Memory) {
         let windows = &self.windows;
-        let lines = windows.run(item);
+        let run = &windows.lines.runs()[item];
         let input = memory.read::<P::Input>(&windows.input);
         let mut results = [[[O::default(); LANES]; LINES]; BLOCK];
         let blocks = self.weights.chunks_exact(windows.offsets.len() * BLOCK);
         for (block, weights) in blocks.enumerate() {
             let filters = block * BLOCK..((block + 1) * BLOCK).min(windows.follow.len());
-            for (place, line) in lines.clone().enumerate() {
+            for (place, line) in run.lines.clone().enumerate() {
                 let line = windows.line(&input, 0, line);
                 // SAFETY: a kernel is only used where its instructions are; the inputs are as checked.
                 let sums = unsafe { P::multiply(line, &windows.offsets, weights) };
@@ -152,7 +148,7 @@ impl<P: Products, O: Stored + Default> Work for Dense<P, O> {
                 }
             }
             for (filter, results) in filters.zip(&results) {
-                windows.store(filter, &lines, &results[..lines.len()], memory);
+                windows.store(filter, run, results, memory);
             }
         }
     }
@@ -166,25 +162,25 @@ pub(super) struct Depthwise<P: Products, O> {
     stored: PhantomData<O>,
 }
 
-impl<P: Products, O: Stored + Default> Depthwise<P, O> {
+impl<P: Products, O: Stored> Depthwise<P, O> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
         let weights = P::weights(&convolution.weights).to_vec();
         Self { windows: Windows::new(&convolution, 1), weights, stored: PhantomData }
     }
 }
 
-impl<P: Products, O: Stored + Default> Work for Depthwise<P, O> {
+impl<P: Products, O: Stored> Work for Depthwise<P, O> {
     fn items(&self) -> usize {
-        self.windows.runs
+        self.windows.lines.runs().len()
     }
 
     fn run(&self, item: usize, memory: &Memory) {
         let windows = &self.windows;
-        let lines = windows.run(item);
+        let run = &windows.lines.runs()[item];
         let input = memory.read::<P::Input>(&windows.input);
         let mut results = [[O::default(); LANES]; LINES];
         for (channel, weights) in self.weights.chunks_exact(windows.offsets.len()).enumerate() {
-            for (line, results) in lines.clone().zip(&mut results) {
+            for (line, results) in run.lines.clone().zip(&mut results) {
                 let line = windows.line(&input, channel, line);
                 // SAFETY: a kernel is only used where its instructions are; the inputs are as checked.
                 unsafe {
@@ -192,7 +188,39 @@ impl<P: Products, O: Stored + Default> Work for Depthwise<P, O> {
                     P::finish(&sums, windows.follow[channel], results);
                 }
             }
-            windows.store(channel, &lines, &results[..lines.len()], memory);
+            windows.store(channel, run, &results, memory);
+        }
+    }
+}
+
+/// Maximum over 2×2 windows, stride 2. An item is one row of the output.
+pub(super) struct Pool<P> {
+    input: Map,
+    output: Map,
+    products: PhantomData<P>,
+}
+
+impl<P: Products> Pool<P> {
+    pub(super) fn new(input: Map, output: Map) -> Self {
+        Self { input, output, products: PhantomData }
+    }
+}
+
+impl<P: Products> Work for Pool<P> {
+    fn items(&self) -> usize {
+        self.output.shape.height
+    }
+
+    fn run(&self, item: usize, memory: &Memory) {
+        let width = self.output.shape.width;
+        let input = memory.read::<P::Input>(&self.input);
+        let output = memory.write::<P::Input>(&self.output);
+        for channel in 0..self.output.shape.channels {
+            let row = |y: usize| input.run(self.input.at(channel, y as isize, 0), 2 * width);
+            // SAFETY: only this item uses this row; a layer never reads where it writes.
+            let largest = unsafe { output.run(self.output.at(channel, item as isize, 0), width) };
+            // SAFETY: a kernel is only used where its instructions are.
+            unsafe { P::pool(row(2 * item), row(2 * item + 1), largest) };
         }
     }
 }

@@ -8,9 +8,9 @@ use crate::model_file::BinaryWeights;
 use std::ops::Range;
 
 /// Channels of a group where the kernel is 3 wide: its tables serve three taps each, so large ones pay.
-const CHANNELS_3: usize = 6;
+pub(super) const CHANNELS_3: usize = 6;
 /// Channels of a group where the kernel is 1 wide.
-const CHANNELS_1: usize = 5;
+pub(super) const CHANNELS_1: usize = 5;
 /// Groups of a chunk, whose tables must fit a first-level cache: 24 KB.
 const GROUPS_3: usize = 2;
 const GROUPS_1: usize = 12;

@@ -18,33 +18,48 @@ pub(super) struct Lines {
     stride: usize,
     /// Positions from one row of the input to the next.
     pitch: usize,
-    output: Shape,
     /// Positions of a line.
     len: usize,
-    /// Pieces that are cut into lines: one, or with stride 2 each row of the output.
-    pieces: usize,
+    /// The lines are cut in pieces: one, or with stride 2 one for each row of the output.
     lines_per_piece: usize,
+    runs: Vec<Run>,
+}
+
+/// Neighbouring lines, and what they hold of the output.
+pub(super) struct Run {
+    pub(super) lines: Range<usize>,
+    segments: Vec<Segment>,
 }
 
 /// Neighbouring values of an output row: every `stride`-th position from one on.
-pub(super) struct Segment {
-    /// The position, from the first one of the lines asked for.
-    pub(super) from: usize,
-    pub(super) y: usize,
-    pub(super) x: usize,
+struct Segment {
+    /// The position, from the first one of the run.
+    from: usize,
+    y: usize,
+    x: usize,
     /// Number of values.
-    pub(super) len: usize,
+    len: usize,
 }
 
 impl Lines {
-    pub(super) fn new(input: &Map, output: Shape, stride: usize, len: usize) -> Self {
+    /// Lines of `len` positions in runs of at most `most` lines.
+    pub(super) fn new(input: &Map, output: Shape, stride: usize, len: usize, most: usize) -> Self {
         let pitch = input.row_stride;
         let width = (output.width - 1) * stride + 1;
         let (pieces, positions) = match stride {
             1 => (1, (output.height - 1) * pitch + width),
             _ => (output.height, width),
         };
-        Self { stride, pitch, output, len, pieces, lines_per_piece: positions.div_ceil(len) }
+        let lines_per_piece = positions.div_ceil(len);
+        let mut lines = Self { stride, pitch, len, lines_per_piece, runs: Vec::new() };
+        let count = pieces * lines_per_piece;
+        let runs = count.div_ceil(most);
+        let run = |index| {
+            let range = part(count, index, runs);
+            Run { segments: lines.segments(range.clone(), output), lines: range }
+        };
+        lines.runs = (0..runs).map(run).collect();
+        lines
     }
 
     /// Positions of a line.
@@ -52,9 +67,9 @@ impl Lines {
         self.len
     }
 
-    /// Number of lines.
-    pub(super) fn count(&self) -> usize {
-        self.pieces * self.lines_per_piece
+    /// All lines, in runs of nearly equal length.
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
     }
 
     /// Where the window of a line's first position has its corner, from that of output (0, 0).
@@ -62,61 +77,52 @@ impl Lines {
         line / self.lines_per_piece * self.stride * self.pitch + line % self.lines_per_piece * self.len
     }
 
-    /// What some lines hold of the output; each line takes [`Lines::len`] places.
-    pub(super) fn segments(&self, lines: Range<usize>) -> impl Iterator<Item = Segment> + '_ {
+    fn segments(&self, lines: Range<usize>, output: Shape) -> Vec<Segment> {
+        let mut segments = Vec::new();
         let mut line = lines.start;
-        let mut within = 0;
-        std::iter::from_fn(move || {
-            while line < lines.end {
-                let piece = line / self.lines_per_piece;
-                let piece_end = ((piece + 1) * self.lines_per_piece).min(lines.end);
-                let corner = self.corner(line) + within;
-                let positions = (piece_end - line) * self.len - within;
-                let from = (line - lines.start) * self.len + within;
+        while line < lines.end {
+            let piece = line / self.lines_per_piece;
+            let piece_end = ((piece + 1) * self.lines_per_piece).min(lines.end);
+            // Corners of the piece's lines, cut where a row of the input ends.
+            let start = self.corner(line);
+            let end = start + (piece_end - line) * self.len;
+            let mut corner = start;
+            while corner < end {
                 let (row, column) = (corner / self.pitch, corner % self.pitch);
-                let taken = positions.min(self.pitch - column);
-                let skipped = column.next_multiple_of(self.stride) - column;
-                // On to the next row, or the next piece.
-                within += taken;
-                if taken == positions {
-                    (line, within) = (piece_end, 0);
-                }
-                let (y, x) = (row / self.stride, (column + skipped) / self.stride);
-                let inside = y < self.output.height && x < self.output.width && skipped < taken;
+                let row_end = (corner + self.pitch - column).min(end);
+                let first = corner + column.next_multiple_of(self.stride) - column;
+                let (y, x) = (row / self.stride, column.div_ceil(self.stride));
                 // A line that reaches past the end of its piece holds other pieces' positions there.
-                if inside && (self.stride == 1 || row == piece * self.stride) {
-                    let len = (taken - skipped).div_ceil(self.stride).min(self.output.width - x);
-                    return Some(Segment { from: from + skipped, y, x, len });
+                let inside = y < output.height && x < output.width && (self.stride == 1 || row == piece * self.stride);
+                if inside && first < row_end {
+                    let len = (row_end - first).div_ceil(self.stride).min(output.width - x);
+                    segments.push(Segment { from: (line - lines.start) * self.len + first - start, y, x, len });
                 }
+                corner = row_end;
             }
-            None
-        })
+            line = piece_end;
+        }
+        segments
+    }
+
+    /// Copies what a run holds of a channel to its map; `results` has all positions of the run.
+    pub(super) fn store<T: Value>(&self, run: &Run, results: &[T], output: &Map, channel: usize, memory: &Memory) {
+        let writer = memory.write::<T>(output);
+        for &Segment { from, y, x, len } in &run.segments {
+            // SAFETY: each output stands in one line and only the item of its run uses it; a layer never reads where it
+            // writes.
+            let values = unsafe { writer.run(output.at(channel, y as isize, x as isize), len) };
+            match self.stride {
+                1 => copy(&results[from..from + len], values),
+                stride => values.iter_mut().zip(results[from..].iter().step_by(stride)).for_each(|(to, &value)| *to = value),
+            }
+        }
     }
 }
 
 /// One of some nearly equal parts of a range.
 pub(super) fn part(len: usize, index: usize, parts: usize) -> Range<usize> {
     len * index / parts..len * (index + 1) / parts
-}
-
-/// Copies what some lines hold of a channel to its map; `results` has all positions of the lines.
-pub(super) fn store<T: Value>(
-    output: &Map,
-    channel: usize,
-    lines: &Lines,
-    range: Range<usize>,
-    results: &[T],
-    memory: &Memory,
-) {
-    let writer = memory.write::<T>(output);
-    for Segment { from, y, x, len } in lines.segments(range) {
-        // SAFETY: each output stands in one line and only the line's item uses it; a layer never reads where it writes.
-        let values = unsafe { writer.run(output.at(channel, y as isize, x as isize), len) };
-        match lines.stride {
-            1 => copy(&results[from..from + len], values),
-            _ => values.iter_mut().zip(results[from..].iter().step_by(lines.stride)).for_each(|(to, &value)| *to = value),
-        }
-    }
 }
 
 /// `to.copy_from_slice(from)`; what is no longer than two of a few sizes is copied as its first and its last bytes,
@@ -157,16 +163,18 @@ mod tests {
     proptest! {
         #[test]
         fn every_output_stands_in_one_line(
-            height in 1usize..9, width in 1usize..40, border in 0usize..2, stride in 1usize..3, len in 1usize..33, split in 1usize..5,
+            height in 1usize..9, width in 1usize..40, border in 0usize..2, stride in 1usize..3, len in 1usize..33, most in 1usize..5,
         ) {
             let shape = Shape { channels: 1, height, width };
             let input = Buffer { shape, element: Element::Float, layout: Layout::Planar, border }.map(0);
             let output = Shape { channels: 1, height: height.div_ceil(stride), width: width.div_ceil(stride) };
-            let lines = Lines::new(&input, output, stride, len);
+            let lines = Lines::new(&input, output, stride, len, most);
             let mut seen = vec![0; output.positions()];
-            for first in (0..lines.count()).step_by(split) {
-                let range = first..(first + split).min(lines.count());
-                for Segment { from, y, x, len: count } in lines.segments(range.clone()) {
+            let mut next = 0;
+            for Run { lines: range, segments } in lines.runs() {
+                prop_assert!(range.start == next && range.len() <= most);
+                next = range.end;
+                for &Segment { from, y, x, len: count } in segments {
                     for i in 0..count {
                         let place = from + i * stride;
                         let corner = lines.corner(range.start + place / len) + place % len;

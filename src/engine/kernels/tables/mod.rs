@@ -21,15 +21,27 @@ use super::{Convolution, Kernel, Work};
 use crate::engine::{
     Mode,
     arithmetic::{Epilogue, Weights},
-    layout::{Element, Layout},
+    layout::{Element, Layout, Map},
     memory::Value,
 };
+use binary::Binary;
+use dense::{Dense, Depthwise, Pool};
 use std::marker::PhantomData;
 
 pub(super) use self::{
     dense::{BLOCK, LANES, Products},
     index::STEP_1,
 };
+
+/// Bytes of a table whose kernel is 3 wide.
+pub(super) const TABLE_3: usize = ENTRY_BYTES << index::CHANNELS_3;
+/// Bytes of a table whose kernel is 1 wide.
+pub(super) const TABLE_1: usize = ENTRY_BYTES << index::CHANNELS_1;
+
+/// Bytes are counted from here in tables of words, which makes their sums as small as they can be.
+pub(super) const MIDDLE: u8 = 128;
+/// Inputs whose sum fits a word of 16 bits, whatever their signs.
+pub(super) const WORD_SPAN: usize = (1 << 15) / MIDDLE as usize - 1;
 
 /// Bytes of an entry.
 pub(super) const ENTRY_BYTES: usize = 64;
@@ -39,13 +51,13 @@ pub(super) const ENTRY_BYTES: usize = 64;
 #[repr(C, align(64))]
 pub(super) struct Line<T, const N: usize>(pub(super) [T; N]);
 
+/// Channels of a group, at most.
+const MAX_CHANNELS: usize = 6;
+
 /// What an entry holds at one position.
-pub(super) trait Lane: Copy + 'static {
+pub(super) trait Lane: Copy + Default + 'static {
     /// A value of the input map.
     type Input: Value;
-
-    /// The input that adds nothing.
-    const NOTHING: Self::Input;
 
     fn from_input(input: Self::Input) -> Self;
     fn add(self, other: Self) -> Self;
@@ -54,8 +66,6 @@ pub(super) trait Lane: Copy + 'static {
 
 impl Lane for f32 {
     type Input = f32;
-
-    const NOTHING: f32 = 0.0;
 
     #[inline(always)]
     fn from_input(input: f32) -> f32 {
@@ -73,6 +83,26 @@ impl Lane for f32 {
     }
 }
 
+/// A byte, counted from [`MIDDLE`]. Sums may wrap where their results are not used.
+impl Lane for i16 {
+    type Input = u8;
+
+    #[inline(always)]
+    fn from_input(input: u8) -> i16 {
+        i16::from(input) - i16::from(MIDDLE)
+    }
+
+    #[inline(always)]
+    fn add(self, other: i16) -> i16 {
+        self.wrapping_add(other)
+    }
+
+    #[inline(always)]
+    fn subtract(self, other: i16) -> i16 {
+        self.wrapping_sub(other)
+    }
+}
+
 /// What the epilogue reads.
 pub(super) trait Sum: Copy + 'static {
     fn to_float(self, offset: i32) -> f32;
@@ -85,8 +115,15 @@ impl Sum for f32 {
     }
 }
 
+impl Sum for i32 {
+    #[inline(always)]
+    fn to_float(self, offset: i32) -> f32 {
+        self.wrapping_add(offset) as f32
+    }
+}
+
 /// What an output map holds.
-pub(super) trait Stored: Value {
+pub(super) trait Stored: Value + Default {
     fn from_float(y: f32, zero_point: f32) -> Self;
 }
 
@@ -94,6 +131,15 @@ impl Stored for f32 {
     #[inline(always)]
     fn from_float(y: f32, _: f32) -> f32 {
         y
+    }
+}
+
+impl Stored for u8 {
+    #[inline(always)]
+    fn from_float(y: f32, zero_point: f32) -> u8 {
+        let byte = (y.round_ties_even() + zero_point).clamp(0.0, 255.0);
+        // SAFETY: between 0 and 255; sums of bytes are finite, and the plan refuses layers where |y| could reach 2³¹.
+        unsafe { byte.to_int_unchecked::<i32>() as u8 }
     }
 }
 
@@ -170,20 +216,21 @@ pub(super) trait Lookup: Send + Sync + 'static {
 /// `N` values are read at each input, and the table has an entry for each choice of signs.
 #[inline(always)]
 pub(super) unsafe fn build<T: Lane, const N: usize>(inputs: &[*const T::Input], table: *mut Line<T, N>) {
-    // SAFETY: promised by the caller.
-    let load = |input: *const T::Input| unsafe { input.cast::<[T::Input; N]>().read_unaligned() }.map(T::from_input);
-    let (&first, others) = inputs.split_first().expect("a group has channels");
-    // All −.
-    let first = load(first);
-    let mut line = first.map(|lane| lane.subtract(lane).subtract(lane));
-    for &input in others {
-        let lanes = load(input);
-        (0..N).for_each(|i| line[i] = line[i].subtract(lanes[i]));
+    let mut lanes = [[T::default(); N]; MAX_CHANNELS];
+    for (lanes, &input) in lanes.iter_mut().zip(inputs) {
+        // SAFETY: promised by the caller.
+        let values = unsafe { input.cast::<[T::Input; N]>().read_unaligned() };
+        (0..N).for_each(|i| lanes[i] = T::from_input(values[i]));
+    }
+    let lanes = &mut lanes[..inputs.len()];
+    let mut negative = [T::default(); N];
+    for lanes in lanes.iter() {
+        (0..N).for_each(|i| negative[i] = negative[i].subtract(lanes[i]));
     }
     // SAFETY: entry 0.
-    unsafe { table.write(Line(line)) };
-    for (bit, &input) in inputs.iter().enumerate() {
-        let lanes = load(input).map(|lane| lane.add(lane));
+    unsafe { table.write(Line(negative)) };
+    for (bit, lanes) in lanes.iter_mut().enumerate() {
+        (0..N).for_each(|i| lanes[i] = lanes[i].add(lanes[i]));
         for entry in 0..1 << bit {
             // SAFETY: entries below 2^(bit + 1).
             unsafe {
@@ -206,10 +253,14 @@ pub(super) unsafe fn finish<S: Sum, O: Stored, const N: usize, const PIECES: usi
     follow: Follow,
     results: *mut O,
 ) {
-    let values = sums.map(|sum| {
+    // A loop, not `map`: that one is a function of its own, without the caller's instructions.
+    let mut values = [O::default(); N];
+    for (value, &sum) in values.iter_mut().zip(sums) {
         let y = sum.to_float(follow.offset).mul_add(follow.scale, follow.bias);
-        O::from_float(y.max(follow.slope * y), follow.zero_point)
-    });
+        let scaled = follow.slope * y;
+        // Not `max`, which looks for NaN.
+        *value = O::from_float(if y > scaled { y } else { scaled }, follow.zero_point);
+    }
     for (piece, slot) in values.chunks_exact(N / PIECES).zip(slots) {
         // SAFETY: promised by the caller.
         unsafe { piece.as_ptr().copy_to_nonoverlapping(results.add(slot), piece.len()) };
@@ -221,7 +272,7 @@ pub(super) unsafe fn finish<S: Sum, O: Stored, const N: usize, const PIECES: usi
 /// # Safety
 /// A line of values is read at each offset.
 #[inline(always)]
-pub(super) unsafe fn multiply_one(line: *const f32, offsets: &[usize], weights: &[f32]) -> [f32; LANES] {
+pub(super) unsafe fn multiply_one_float(line: *const f32, offsets: &[usize], weights: &[f32]) -> [f32; LANES] {
     let mut sums = [0.0; LANES];
     for (&offset, &weight) in offsets.iter().zip(weights) {
         // SAFETY: promised by the caller.
@@ -229,6 +280,31 @@ pub(super) unsafe fn multiply_one(line: *const f32, offsets: &[usize], weights: 
         (0..LANES).for_each(|i| sums[i] = inputs[i].mul_add(weight, sums[i]));
     }
     sums
+}
+
+/// Sums of one filter over bytes.
+///
+/// # Safety
+/// A line of values is read at each offset.
+#[inline(always)]
+pub(super) unsafe fn multiply_one_byte(line: *const u8, offsets: &[usize], weights: &[i16]) -> [i32; LANES] {
+    let mut sums = [0; LANES];
+    for (&offset, &weight) in offsets.iter().zip(weights) {
+        // SAFETY: promised by the caller.
+        let inputs = unsafe { line.add(offset).cast::<[u8; LANES]>().read_unaligned() };
+        (0..LANES).for_each(|i| sums[i] += i32::from(inputs[i]) * i32::from(weight));
+    }
+    sums
+}
+
+/// Maxima over 2×2 windows: one row from two.
+#[inline(always)]
+pub(super) fn pool<T: Copy + PartialOrd>(top: &[T], bottom: &[T], largest: &mut [T]) {
+    let max = |a, b| if b > a { b } else { a };
+    let (top, bottom) = (&top[..2 * largest.len()], &bottom[..2 * largest.len()]);
+    for (x, largest) in largest.iter_mut().enumerate() {
+        *largest = max(max(top[2 * x], top[2 * x + 1]), max(bottom[2 * x], bottom[2 * x + 1]));
+    }
 }
 
 /// The weights that are multiplied by floats.
@@ -239,26 +315,44 @@ pub(super) fn floats<'a>(weights: &'a Weights<'_>) -> &'a [f32] {
     }
 }
 
-/// Tables for binary weights, products for full-precision ones.
-pub(super) struct TableKernel<Floats> {
-    name: &'static str,
-    available: fn() -> bool,
-    lookups: PhantomData<Floats>,
+/// The weights that are multiplied by bytes.
+pub(super) fn integers<'a>(weights: &'a Weights<'_>) -> &'a [i16] {
+    match weights {
+        Weights::Integers(values) => values,
+        _ => unreachable!("bytes are multiplied by integers"),
+    }
 }
 
-impl<Floats> TableKernel<Floats> {
+/// Two weights as one word, the first in its lower half.
+#[inline(always)]
+pub(super) fn pair([first, second]: [i16; 2]) -> i32 {
+    i32::from(second) << 16 | i32::from(first) & 0xffff
+}
+
+/// Tables for binary weights, products for full-precision ones; `Floats` in f32 mode, `Words` in int8 mode.
+pub(super) struct TableKernel<Floats, Words> {
+    name: &'static str,
+    available: fn() -> bool,
+    lookups: PhantomData<(Floats, Words)>,
+}
+
+impl<Floats, Words> TableKernel<Floats, Words> {
     pub(super) const fn new(name: &'static str, available: fn() -> bool) -> Self {
         Self { name, available, lookups: PhantomData }
     }
 }
 
-impl<Floats: Lookup<Input = f32> + Products<Input = f32>> Kernel for TableKernel<Floats> {
+impl<Floats, Words> Kernel for TableKernel<Floats, Words>
+where
+    Floats: Lookup<Input = f32> + Products<Input = f32>,
+    Words: Lookup<Input = u8> + Products<Input = u8>,
+{
     fn name(&self) -> &'static str {
         self.name
     }
 
-    fn runs(&self, mode: Mode) -> bool {
-        mode == Mode::F32 && (self.available)()
+    fn runs(&self, _: Mode) -> bool {
+        (self.available)()
     }
 
     fn layout(&self) -> Layout {
@@ -266,13 +360,29 @@ impl<Floats: Lookup<Input = f32> + Products<Input = f32>> Kernel for TableKernel
     }
 
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
-        match convolution.weights {
-            Weights::Bits(_) => Box::new(binary::Binary::<Floats, f32>::new(convolution)),
-            _ => Box::new(dense::Dense::<Floats, f32>::new(convolution)),
+        let bits = matches!(convolution.weights, Weights::Bits(_));
+        match (convolution.input.element, convolution.output.element) {
+            (Element::Float, _) if bits => Box::new(Binary::<Floats, f32>::new(convolution)),
+            (Element::Float, _) => Box::new(Dense::<Floats, f32>::new(convolution)),
+            (_, Element::Byte { .. }) if bits => Box::new(Binary::<Words, u8>::new(convolution)),
+            (_, Element::Float) if bits => Box::new(Binary::<Words, f32>::new(convolution)),
+            (_, Element::Byte { .. }) => Box::new(Dense::<Words, u8>::new(convolution)),
+            (_, Element::Float) => Box::new(Dense::<Words, f32>::new(convolution)),
         }
     }
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
-        Box::new(dense::Depthwise::<Floats, f32>::new(convolution))
+        match (convolution.input.element, convolution.output.element) {
+            (Element::Float, _) => Box::new(Depthwise::<Floats, f32>::new(convolution)),
+            (_, Element::Byte { .. }) => Box::new(Depthwise::<Words, u8>::new(convolution)),
+            (_, Element::Float) => Box::new(Depthwise::<Words, f32>::new(convolution)),
+        }
+    }
+
+    fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {
+        match input.element {
+            Element::Float => Box::new(Pool::<Floats>::new(input, output)),
+            Element::Byte { .. } => Box::new(Pool::<Words>::new(input, output)),
+        }
     }
 }
