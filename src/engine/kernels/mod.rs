@@ -7,6 +7,7 @@
 mod choice;
 pub(super) mod moves;
 mod portable;
+#[cfg(target_arch = "x86_64")]
 mod tables;
 mod window;
 #[cfg(target_arch = "x86_64")]

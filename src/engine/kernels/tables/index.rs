@@ -17,7 +17,7 @@ const GROUPS_1: usize = 12;
 /// What the number of groups of a chunk is a multiple of where the kernel is 1 wide.
 pub(in super::super) const STEP_1: usize = 4;
 /// Entries of the tables of a chunk.
-pub(super) const ENTRIES: usize = GROUPS_3 * 3 << CHANNELS_3;
+pub(super) const ENTRIES: usize = (GROUPS_3 * 3) << CHANNELS_3;
 
 const _: () = assert!(GROUPS_1 << CHANNELS_1 <= ENTRIES && GROUPS_1.is_multiple_of(STEP_1));
 
@@ -142,7 +142,7 @@ mod tests {
                         for tap in 0..taps {
                             let place = group * taps + tap;
                             let offset = words[place / 2] >> (place % 2 * 16) & 0xffff;
-                            let positive = offset / ENTRY_BYTES as u32 >> bit & 1 == 1;
+                            let positive = (offset / ENTRY_BYTES as u32) >> bit & 1 == 1;
                             prop_assert_eq!(positive, weights.is_positive(filter, channel * taps + tap));
                             seen += 1;
                         }

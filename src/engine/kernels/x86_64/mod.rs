@@ -1,4 +1,5 @@
-//! Kernels for x86-64: dot products of activation bytes, with one driver ([`dense`]) and one file for each instruction set.
+//! Kernels for x86-64, with one file for each family and instruction set: dot products of activation bytes, driven by
+//! [`dense`], and tables of partial sums, driven by [`tables`](super::tables).
 
 mod amx;
 mod avx2;
