@@ -10,7 +10,11 @@
 //!    into further terms of the loss.
 //! 6. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
 //! 7. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
+//!
+//! Beside the run: [`anchors`] fits box priors to the labels, [`ablation`] compares runs.
 
+pub mod ablation;
+pub mod anchors;
 pub mod data;
 pub mod heads;
 pub mod packing;

@@ -1,8 +1,6 @@
 //! The program `distill`.
 
-mod commands {
-    pub(crate) mod teacher;
-}
+mod commands;
 
 use clap::{Parser, Subcommand};
 use commands::teacher::TeacherCommand;
@@ -65,6 +63,9 @@ enum Command {
     /// Look at a teacher, train one, write one as ONNX
     #[command(subcommand)]
     Teacher(TeacherCommand),
+    Ablate(commands::ablate::Arguments),
+    /// Find anchors that fit the labelled boxes, ready for a recipe
+    Anchors(commands::anchors::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -95,6 +96,8 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Command::Teacher(command) => commands::teacher::run(command),
+        Command::Ablate(arguments) => arguments.run(),
+        Command::Anchors(arguments) => arguments.run(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! The file that describes a training run.
 
+mod data;
 mod transfer;
 
+pub use data::{Broken, DataConfig, Format, Role, SetConfig};
 pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
 
 use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -28,6 +30,9 @@ pub struct Recipe {
     /// input, for the price of a small one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<InputSize>,
+    /// Sizes of which every batch has one by chance, in place of `window`: the network learns objects of more sizes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<InputSize>,
     /// Frames and labels.
     pub data: DataConfig,
     /// How a frame is changed before the network sees it.
@@ -61,48 +66,6 @@ pub struct Recipe {
     /// What goes into the packed model's provenance: data, licences, credits.
     #[serde(default)]
     pub provenance: ProvenanceConfig,
-}
-
-/// Frames and labels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Folder of the sets; relative to the recipe's own folder.
-    #[serde(default = "default_root")]
-    pub root: PathBuf,
-    /// Sets to learn from.
-    pub train: Vec<SetConfig>,
-    /// Sets to measure the loss on.
-    #[serde(default)]
-    pub validation: Vec<SetConfig>,
-    /// Class of the network for each object type of the labels. Every other type is an ignore region.
-    pub classes: BTreeMap<String, String>,
-    /// How many times an epoch shows a frame that contains an object of this class; frames without one are shown once.
-    #[serde(default)]
-    pub oversample: BTreeMap<String, usize>,
-}
-
-/// One set in KITTI layout: a folder of images and one of label files with the same stems.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SetConfig {
-    /// Folder, relative to [`DataConfig::root`].
-    pub path: PathBuf,
-    /// Folder of the images within it; `.` for the set's own folder.
-    #[serde(default = "default_images")]
-    pub images: PathBuf,
-    /// Folder of the label files within it.
-    #[serde(default = "default_labels")]
-    pub labels: PathBuf,
-    /// Times that an epoch shows the set.
-    #[serde(default = "default_repeat")]
-    pub repeat: usize,
-    /// Width over height of the scene, where the images of the set were stretched to another shape.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aspect: Option<f32>,
-    /// Range of enlargement for this set, in place of [`Augmentation::scale`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale: Option<[f32; 2]>,
 }
 
 /// How a frame is changed before the network sees it.
@@ -269,15 +232,29 @@ impl Recipe {
     /// Names the file, the key and what would be right.
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
         let text = fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
-        let mut recipe: Self =
-            serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        // From text, so that an error tells the line.
+        let recipe = serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// A recipe from values that were read from the file `path`, and perhaps changed.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn from_value(value: serde_yaml::Value, path: &Path) -> Result<Self, RecipeError> {
+        let recipe = serde_yaml::from_value(value).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// Checked, and with paths that no longer depend on where the file `path` is.
+    fn placed(mut self, path: &Path) -> Result<Self, RecipeError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        recipe.set_root(&folder.join(&recipe.data.root));
-        if let Some(teacher) = &recipe.teacher {
-            recipe.set_teacher(&folder.join(&teacher.file));
+        self.set_root(&folder.join(&self.data.root));
+        if let Some(teacher) = &self.teacher {
+            self.set_teacher(&folder.join(&teacher.file));
         }
-        recipe.check()?;
-        Ok(recipe)
+        self.check()?;
+        Ok(self)
     }
 
     /// Takes the data from another folder; its path is kept as an absolute one, so that the run finds it from anywhere.
@@ -307,9 +284,9 @@ impl Recipe {
         self.network.build()
     }
 
-    /// Size of a training picture.
-    pub fn window(&self) -> InputSize {
-        self.window.unwrap_or(self.network.input)
+    /// The sizes that a training picture can have.
+    pub fn windows(&self) -> Vec<InputSize> {
+        if self.windows.is_empty() { vec![self.window.unwrap_or(self.network.input)] } else { self.windows.clone() }
     }
 
     /// Checks every value.
@@ -318,7 +295,11 @@ impl Recipe {
     /// Names the first key whose value is wrong.
     pub fn check(&self) -> Result<(), RecipeError> {
         let network = self.build_network()?;
-        network.with_input(self.window()).map_err(|e| value("window", e.to_string()))?;
+        check(self.windows.is_empty() || self.window.is_none(), "windows", "either one 'window' or several 'windows'")?;
+        let key = if self.windows.is_empty() { "window" } else { "windows" };
+        for window in self.windows() {
+            network.with_input(window).map_err(|e| value(key, format!("{window}: {e}")))?;
+        }
         self.data.check(&network)?;
         self.augmentation.check()?;
         self.loss.check()?;
@@ -333,40 +314,6 @@ impl Recipe {
         check(!self.stages.is_empty(), "stages", "at least one is needed")?;
         self.stages.iter().try_for_each(|stage| stage.check(&network))?;
         transfer::check_transfer(self, &network)
-    }
-}
-
-impl DataConfig {
-    fn check(&self, network: &Network) -> Result<(), RecipeError> {
-        check(!self.train.is_empty(), "data.train", "at least one set is needed")?;
-        check(!self.classes.is_empty(), "data.classes", "no object type has a class")?;
-        let known = |class: &str| network.classes().iter().any(|c| c == class);
-        for (kind, class) in &self.classes {
-            let reason = format!("'{class}' is not a class of the network ({})", network.classes().join(", "));
-            check(known(class), format!("data.classes.{kind}"), reason)?;
-        }
-        for (class, times) in &self.oversample {
-            let key = format!("data.oversample.{class}");
-            let reason = format!("not a class of the network ({})", network.classes().join(", "));
-            check(known(class), &key, reason)?;
-            check((1..=100).contains(times), &key, "must be 1 to 100")?;
-        }
-        for (list, sets) in [("train", &self.train), ("validation", &self.validation)] {
-            for (index, set) in sets.iter().enumerate() {
-                set.check(&format!("data.{list}[{index}]"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl SetConfig {
-    fn check(&self, key: &str) -> Result<(), RecipeError> {
-        check((1..=1000).contains(&self.repeat), format!("{key}.repeat"), "must be 1 to 1000")?;
-        if let Some(aspect) = self.aspect {
-            check(aspect > 0.1 && aspect < 10.0, format!("{key}.aspect"), "must be between 0.1 and 10")?;
-        }
-        self.scale.map_or(Ok(()), |scale| check_scale(scale, &format!("{key}.scale")))
     }
 }
 
@@ -508,22 +455,6 @@ fn default_validate_every() -> usize {
     5
 }
 
-fn default_root() -> PathBuf {
-    ".".into()
-}
-
-fn default_images() -> PathBuf {
-    "image_2".into()
-}
-
-fn default_labels() -> PathBuf {
-    "label_2".into()
-}
-
-fn default_repeat() -> usize {
-    1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -555,7 +486,7 @@ stages:
     fn a_recipe_survives_its_file() {
         let recipe = load(GOOD).unwrap();
         assert!(recipe.data.root.is_absolute() && recipe.data.root.ends_with("sets"));
-        assert_eq!(recipe.window(), InputSize { width: 320, height: 224 });
+        assert_eq!(recipe.windows(), [InputSize { width: 320, height: 224 }]);
         assert_eq!(recipe.stages[1].binary, BinaryLayers::Only(["conv2".to_owned(), "conv4".to_owned()].into()));
         assert_eq!(load(&serde_yaml::to_string(&recipe).unwrap()).unwrap(), recipe);
     }
@@ -572,9 +503,15 @@ stages:
             ("input: 640x384", "input: 640x380", "network.layer"),
             ("window: 320x224", "window: 320x220", "window: "),
             ("window: 320x224", "window: 320", "320"),
+            ("window: 320x224", "windows: [320x224, 320x220]", "windows: 320x220"),
+            ("window: 320x224", "window: 320x224\nwindows: [320x224]", "windows: either"),
             ("train: [{path: streets, repeat: 2}]", "train: []", "data.train: at least one"),
             ("repeat: 2", "repeat: 0", "data.train[0].repeat"),
-            ("{Car: car}", "{Car: lorry}", "data.classes.Car: 'lorry'"),
+            ("{Car: car}", "{Car: car, Van: lorry}", "data.classes.Van: 'lorry'"),
+            ("{Car: car}", "{Car: ignore}", "data.classes: no object type"),
+            ("repeat: 2", "format: xml", "xml"),
+            ("repeat: 2", "names: [a]", "data.train[0].names"),
+            ("data:", "data:\n  broken: mend", "mend"),
             ("{pedestrian: 3}", "{pedestrians: 3}", "data.oversample.pedestrians"),
             ("[0.5, 2.0]", "[2.0, 0.5]", "augmentation.scale"),
             ("{scale: [0.5, 2.0]}", "{flip: 1.5}", "augmentation.flip: must be 0 to 1"),

@@ -93,7 +93,7 @@ fn inspect(file: PathBuf, input: Option<InputSize>, nhwc: bool) -> Result<(), Bo
 
 fn export(run: &Path, output: &Path, taps: &[String], input: Option<InputSize>) -> Result<(), Box<dyn Error>> {
     let recipe = Recipe::load(&run.join(training::RECIPE))?;
-    let model = packing::in_full_precision(run, &recipe, input.unwrap_or(recipe.window()))?;
+    let model = packing::in_full_precision(run, &recipe, input.unwrap_or(recipe.windows()[0]))?;
     let bytes = onnx::export(&model, Outputs::LastAnd(taps))?;
     fs::write(output, &bytes).map_err(|e| format!("{}: {e}", output.display()))?;
     println!("{}: {}, {} bytes", output.display(), model.network.name(), bytes.len());

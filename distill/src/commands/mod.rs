@@ -1,0 +1,5 @@
+//! The program's commands beside training and packing: their arguments, and what they print.
+
+pub(crate) mod ablate;
+pub(crate) mod anchors;
+pub(crate) mod teacher;
