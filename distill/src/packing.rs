@@ -103,7 +103,6 @@ fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
         metrics: [("epochs", progress.epochs), ("steps", progress.steps)]
             .map(|(name, count)| (name.to_owned(), count as f64))
             .into(),
-        ..Provenance::default()
     }
 }
 

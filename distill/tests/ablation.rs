@@ -18,7 +18,7 @@ evaluation: [{name: four, path: set, min_overlap: 0.5}]
 fn every_variant_is_trained_and_measured_once() {
     let folder = tempfile::tempdir().unwrap();
     let stage = "stages: [{name: binary, epochs: 1, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}]";
-    support::recipe(folder.path(), "mobilenet-yolo", stage);
+    support::loaded(folder.path(), "mobilenet-yolo", stage);
     fs::write(folder.path().join("plan.yaml"), PLAN).unwrap();
     let plan = Plan::load(&folder.path().join("plan.yaml")).unwrap();
     let trials = plan.trials().unwrap();
