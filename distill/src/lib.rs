@@ -9,12 +9,15 @@
 //! 5. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
 //! 6. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
 //!
-//! Beside the run: [`anchors`] fits box priors to the labels.
+//! Beside the run: [`anchors`] fits box priors to the labels, [`synth`] draws a labelled set for tests and first steps,
+//! [`report`] plots a run and gathers several into a table.
 
 pub mod anchors;
 pub mod data;
 pub mod heads;
 pub mod packing;
 pub mod recipe;
+pub mod report;
 pub mod student;
+pub mod synth;
 pub mod training;

@@ -1,11 +1,13 @@
 //! The training loop: stages, epochs, steps; metrics and checkpoints in a folder of the run.
 //!
-//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, and `checkpoint/`, which always is a whole
-//! one. A run that was killed goes on from it and ends with the same bits as one that was not.
+//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, the same numbers as TensorBoard's event
+//! files, and `checkpoint/`, which always is a whole one. A run that was killed goes on from it and ends with the same bits as one that was not.
 
 mod checkpoint;
 mod error;
+mod events;
 mod metrics;
+mod optimizer;
 mod schedule;
 mod step;
 
@@ -20,7 +22,7 @@ use crate::{
 };
 use burn::{
     module::Module,
-    optim::{AdamConfig, ModuleOptimizer},
+    optim::ModuleOptimizer,
     tensor::{Device, Tensor, TensorData},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,6 +52,8 @@ struct Run<'a> {
     loss: HeadLoss,
     metrics: Metrics,
     student: Student,
+    /// A moving average of the student's weights, for evaluation; it starts anew with every stage.
+    average: Option<Student>,
     optimizer: ModuleOptimizer,
     progress: Progress,
 }
@@ -69,18 +73,21 @@ impl<'a> Run<'a> {
         base.seed(recipe.seed);
         let device = base.autodiff();
         let fresh = Student::new(&network, &device);
-        let optimizer = new_optimizer(recipe);
-        let Checkpoint { student, optimizer, progress } = if resume {
+        let optimizer = optimizer::new(&recipe.optimizer);
+        let Checkpoint { student, average, optimizer, progress } = if resume {
+            checkpoint::check(folder, recipe)?;
             let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
             checkpoint::go_on(folder, recipe)?;
             checkpoint
         } else {
             checkpoint::begin(folder, recipe)?;
-            Checkpoint { student: fresh, optimizer, progress: Progress::default() }
+            Checkpoint { student: fresh, average: None, optimizer, progress: Progress::default() }
         };
         let metrics = Metrics::open(folder, &progress)?;
         let loss = HeadLoss::new(&network, &recipe.loss);
-        let run = Self { recipe, folder, device, training, validation, loss, metrics, student, optimizer, progress };
+        let average = average.map(|average| average.valid());
+        let run =
+            Self { recipe, folder, device, training, validation, loss, metrics, student, average, optimizer, progress };
         run.save()?; // so that there is something to resume from, whenever the run is killed
         Ok(run)
     }
@@ -89,8 +96,16 @@ impl<'a> Run<'a> {
     fn stage(&mut self, stage: &Stage) -> Result<(), TrainError> {
         self.student.set_binary(&stage.binary);
         if self.progress.epoch == 0 {
-            self.optimizer = new_optimizer(self.recipe);
+            self.optimizer = optimizer::new(&self.recipe.optimizer);
         }
+        self.average = match (self.recipe.ema, self.average.take()) {
+            (None, _) => None,
+            (Some(_), Some(mut average)) if self.progress.epoch > 0 => {
+                average.set_binary(&stage.binary);
+                Some(average)
+            }
+            (Some(_), _) => Some(self.student.valid()),
+        };
         let steps = Loader::len(&self.training, self.recipe.batch);
         let bar = progress_bar((stage.epochs * steps) as u64, (self.progress.epoch * steps) as u64);
         loop {
@@ -116,11 +131,16 @@ impl<'a> Run<'a> {
         let mut means = Means::default();
         let batches = Loader::training(&self.training, self.recipe.batch, self.recipe.seed, self.progress.epochs);
         for (index, batch) in batches.enumerate() {
-            let rate = stage.learning_rate.at(self.progress.epoch * steps + index, steps, stage.epochs);
+            let step_of_stage = self.progress.epoch * steps + index;
+            let rate = stage.learning_rate.at(step_of_stage, steps, stage.epochs);
             let parts = batch?.split(self.recipe.shards);
             let student = self.student.clone();
             let done = step(student, &mut self.optimizer, &self.loss, parts, rate, self.recipe, self.progress.seen)?;
             self.student = done.student;
+            if let Some(ema) = self.recipe.ema {
+                let share = schedule::ema_share(ema, step_of_stage);
+                self.average = self.average.take().map(|average| average.moved_toward(&self.student, share));
+            }
             self.progress.seen += self.recipe.batch as u64;
             self.progress.steps += 1;
             self.metrics.step(&stage.name, &self.progress, rate, &done.terms, done.norm)?;
@@ -140,7 +160,7 @@ impl<'a> Run<'a> {
 
     /// Mean loss over the validation frames, as the detector sees them.
     fn validate(&self, sampler: &Arc<Sampler>) -> Result<Means, TrainError> {
-        let student = self.student.valid();
+        let student = self.average.clone().unwrap_or_else(|| self.student.valid());
         let mut means = Means::default();
         for batch in Loader::validation(sampler) {
             let batch = batch?;
@@ -152,14 +172,9 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self) -> Result<(), TrainError> {
-        let (student, optimizer) = (self.student.clone(), self.optimizer.clone());
-        Checkpoint { student, optimizer, progress: self.progress }.save(self.folder)
+        let (student, average, optimizer) = (self.student.clone(), self.average.clone(), self.optimizer.clone());
+        Checkpoint { student, average, optimizer, progress: self.progress }.save(self.folder)
     }
-}
-
-fn new_optimizer(recipe: &Recipe) -> ModuleOptimizer {
-    let config = &recipe.optimizer;
-    AdamConfig::new().with_beta_1(config.beta1).with_beta_2(config.beta2).with_epsilon(config.epsilon).init()
 }
 
 /// The pictures of a batch as a tensor `[pictures, 3, height, width]`.

@@ -65,8 +65,8 @@ pub(super) fn step(
         return Err(TrainError::NotANumber { step, what: "the gradient".into() });
     }
     let mut gradients = mean.mean;
-    if norm > recipe.optimizer.clip_norm {
-        let mut scale = Scale { gradients: &mut gradients, factor: recipe.optimizer.clip_norm / norm };
+    if norm > recipe.optimizer.clip_norm() {
+        let mut scale = Scale { gradients: &mut gradients, factor: recipe.optimizer.clip_norm() / norm };
         student.visit(&mut scale);
     }
     let student = optimizer.step(rate, student, gradients).clamped().absorb(&moments);
