@@ -5,13 +5,16 @@
 //! 2. [`data`] lists the frames, and makes one batch after the other: decoded, moved, coloured, all from a seed.
 //! 3. [`student`] is the training graph, built from the same [`onebit_detector::network::Network`] that the engine runs:
 //!    latent weights, binary in the forward pass, straight-through gradients.
-//! 4. [`heads`] turns the graph's output and the labelled boxes into a loss, one file for each kind of head.
-//! 5. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
-//! 6. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
+//! 4. [`teacher`] runs a full-precision network on the same pictures, and [`transfer`] compares its features with the
+//!    student's.
+//! 5. [`heads`] turns the graph's output and the labelled boxes into a loss, one file for each kind of head.
+//! 6. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
+//! 7. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
 //!
 //! Beside the run: [`anchors`] fits box priors to the labels, [`synth`] draws a labelled set for tests and first steps,
-//! [`report`] plots a run and gathers several into a table.
+//! [`report`] plots a run and gathers several into a table, [`ablation`] compares runs.
 
+pub mod ablation;
 pub mod anchors;
 pub mod data;
 pub mod heads;
@@ -20,4 +23,6 @@ pub mod recipe;
 pub mod report;
 pub mod student;
 pub mod synth;
+pub mod teacher;
 pub mod training;
+pub mod transfer;

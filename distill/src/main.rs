@@ -3,6 +3,7 @@
 mod commands;
 
 use clap::{Parser, Subcommand};
+use commands::teacher::TeacherCommand;
 use onebit_distill::{
     packing,
     recipe::{Recipe, RecipeError},
@@ -37,6 +38,9 @@ enum Command {
         /// Folder of the data sets, in place of the recipe's data.root
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
+        /// The teacher's ONNX file, in place of the recipe's teacher.file
+        #[arg(long, value_name = "FILE")]
+        teacher: Option<PathBuf>,
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
@@ -59,6 +63,10 @@ enum Command {
         #[arg(long, value_name = "BATCHES", default_value_t = 0)]
         batch_norm: u32,
     },
+    /// Look at a teacher, train one, write one as ONNX
+    #[command(subcommand)]
+    Teacher(TeacherCommand),
+    Ablate(commands::ablate::Arguments),
     /// Find anchors that fit the labelled boxes, ready for a recipe
     Anchors(commands::anchors::Arguments),
     /// Draw a synthetic driving set with labels, for tests and first steps
@@ -82,8 +90,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Train { recipe, output, data, resume } => {
-            let recipe = load_recipe(&recipe, data.as_deref())?;
+        Command::Train { recipe, output, data, teacher, resume } => {
+            let mut recipe = load_recipe(&recipe, data.as_deref())?;
+            if let Some(file) = teacher {
+                recipe.set_teacher(&file);
+            }
             Ok(training::train(&recipe, &output, resume)?)
         }
         Command::Pack { run, output, data, frames, batch_norm } => {
@@ -94,6 +105,8 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             println!("{}: {}, {} bytes", output.display(), model.network.name(), fs::metadata(&output)?.len());
             Ok(())
         }
+        Command::Teacher(command) => commands::teacher::run(command),
+        Command::Ablate(arguments) => arguments.run(),
         Command::Anchors(arguments) => arguments.run(),
         Command::Synth(arguments) => arguments.run(),
         Command::Plot(arguments) => arguments.run(),

@@ -4,7 +4,7 @@ mod statistics;
 
 use crate::{
     data::{DataError, Dataset},
-    recipe::{BinaryLayers, Recipe, RecipeError},
+    recipe::{BinaryLayers, Recipe, RecipeError, Stage},
     student::{EPSILON, Filters, Student},
     training::{Checkpoint, Progress, TrainError},
 };
@@ -15,7 +15,7 @@ use onebit_detector::{
     engine::{self, EngineError},
     frames::images::{self, ImageFileError},
     model_file::{BinaryWeights, FullWeights, LayerWeights, Model, ModelError, Preprocessing, Provenance},
-    network::{Network, Operation, Precision},
+    network::{InputSize, Network, Operation, Precision},
 };
 use std::path::Path;
 use thiserror::Error;
@@ -47,6 +47,12 @@ pub enum PackError {
         /// Pictures in a batch.
         batch: usize,
     },
+    /// The run's last stage trains binary layers.
+    #[error("stage '{stage}' trains binary layers: 'distill teacher train' makes runs in full precision")]
+    NotFull {
+        /// The stage.
+        stage: String,
+    },
     /// Calibration failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -72,7 +78,7 @@ pub struct Options {
 pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, PackError> {
     let network = recipe.build_network().map_err(RecipeError::from)?;
     let (mut student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex().autodiff()))?;
-    let stage = &recipe.stages[progress.stage.min(recipe.stages.len() - 1)];
+    let stage = last_stage(recipe, &progress);
     if stage.binary != BinaryLayers::All {
         return Err(PackError::NotBinary { stage: stage.name.clone() });
     }
@@ -85,6 +91,28 @@ pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, Pack
     model.quantization = Some(engine::calibrate(&model, calibration(recipe, &model, options.frames)?)?);
     model.check()?;
     Ok(model)
+}
+
+/// The network of a run in full precision as far as it has come, for pictures of the size `input`; not calibrated, since
+/// it is to be exported.
+///
+/// # Errors
+/// If the run cannot be read or trains binary layers, or its network does not fit the size.
+pub fn in_full_precision(run: &Path, recipe: &Recipe, input: InputSize) -> Result<Model, PackError> {
+    let network = recipe.build_network().and_then(|network| network.with_input(input)).map_err(RecipeError::from)?;
+    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex()))?;
+    let stage = last_stage(recipe, &progress);
+    if stage.binary != BinaryLayers::None {
+        return Err(PackError::NotFull { stage: stage.name.clone() });
+    }
+    let model = fold(&student, network.in_full_precision(), provenance(recipe, &progress));
+    model.check()?;
+    Ok(model)
+}
+
+/// The stage that a run is in, or the last one of a finished run.
+fn last_stage<'a>(recipe: &'a Recipe, progress: &Progress) -> &'a Stage {
+    &recipe.stages[progress.stage.min(recipe.stages.len() - 1)]
 }
 
 fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {

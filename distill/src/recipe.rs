@@ -2,9 +2,11 @@
 
 mod data;
 mod optimization;
+mod transfer;
 
 pub use data::{Broken, DataConfig, Format, Role, SetConfig};
 pub use optimization::{AdamSettings, LearningRate, OptimizerConfig, RateStep, SgdSettings};
+pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
 
 use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,12 @@ pub struct Recipe {
     pub validate_every: usize,
     /// What is trained one after the other, each stage from the weights of the one before.
     pub stages: Vec<Stage>,
+    /// The network whose features the student learns from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherConfig>,
+    /// Which of its features, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transfer: Vec<TapConfig>,
     /// What goes into the packed model's provenance: data, licences, credits.
     #[serde(default)]
     pub provenance: ProvenanceConfig,
@@ -197,23 +205,54 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute.
+    /// Reads and checks a recipe; [`DataConfig::root`] and [`TeacherConfig::file`] become absolute.
     ///
     /// # Errors
     /// Names the file, the key and what would be right.
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
         let text = fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
-        let mut recipe: Self =
-            serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        // From text, so that an error tells the line.
+        let recipe = serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// A recipe from values that were read from the file `path`, and perhaps changed.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn from_value(value: serde_yaml::Value, path: &Path) -> Result<Self, RecipeError> {
+        let recipe = serde_yaml::from_value(value).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// Checked, and with paths that no longer depend on where the file `path` is.
+    fn placed(mut self, path: &Path) -> Result<Self, RecipeError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        recipe.set_root(&folder.join(&recipe.data.root));
-        recipe.check()?;
-        Ok(recipe)
+        self.set_root(&folder.join(&self.data.root));
+        if let Some(teacher) = &self.teacher {
+            self.set_teacher(&folder.join(&teacher.file));
+        }
+        self.check()?;
+        Ok(self)
     }
 
     /// Takes the data from another folder; its path is kept as an absolute one, so that the run finds it from anywhere.
     pub fn set_root(&mut self, root: &Path) {
-        self.data.root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        self.data.root = absolute(root);
+    }
+
+    /// Takes another file as the teacher, where there is one.
+    pub fn set_teacher(&mut self, file: &Path) {
+        if let Some(teacher) = &mut self.teacher {
+            teacher.file = absolute(file);
+        }
+    }
+
+    /// The same run for a full-precision network, without a teacher: what this recipe's teacher of the same topology is
+    /// trained by.
+    pub fn in_full_precision(mut self) -> Self {
+        self.stages.iter_mut().for_each(|stage| stage.binary = BinaryLayers::None);
+        Self { teacher: None, transfer: Vec::new(), ..self }
     }
 
     /// The network to train.
@@ -253,7 +292,8 @@ impl Recipe {
         )?;
         check(self.validate_every >= 1, "validate_every", "must be at least 1")?;
         check(!self.stages.is_empty(), "stages", "at least one is needed")?;
-        self.stages.iter().try_for_each(|stage| stage.check(&network))
+        self.stages.iter().try_for_each(|stage| stage.check(&network))?;
+        transfer::check_transfer(self, &network)
     }
 }
 
@@ -306,6 +346,10 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn is_binary(network: &Network, name: &str) -> bool {

@@ -1,23 +1,15 @@
 //! Whole runs: they learn, repeat themselves, and go on exactly where they were killed.
 
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    store::ModuleRecord,
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, store::ModuleRecord, tensor::Device};
 use onebit_distill::{
     recipe::{AdamSettings, OptimizerConfig, Recipe},
     student::Student,
     training::{Checkpoint, Progress, TrainError, train},
 };
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Command},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
+#[path = "support/killing.rs"]
+mod killing;
 mod support;
 
 /// Two stages, the second binary; two parts of a batch, each in a thread of its own.
@@ -47,21 +39,15 @@ stages:
 
 /// Bits of every weight, running statistic and moving average of a run, and how far it has come.
 fn state(run: &Path, recipe: &Recipe) -> (Vec<u32>, Progress) {
-    struct Bits(Vec<u32>);
-    impl ModuleVisitor for Bits {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let values = param.val().into_data().try_to_vec::<f32>().unwrap();
-            self.0.extend(values.into_iter().map(f32::to_bits));
-        }
-    }
     let network = recipe.build_network().unwrap();
     let student = Student::new(&network, &Device::flex());
-    let mut bits = Bits(Vec::new());
-    let files = ["student.bpk", "average.bpk"].map(|name| run.join("checkpoint").join(name));
-    for file in &files[..if recipe.ema.is_some() { 2 } else { 1 }] {
-        student.clone().try_load_record(ModuleRecord::load(file).unwrap()).unwrap().visit(&mut bits);
-    }
-    (bits.0, Checkpoint::student(run, student).unwrap().1)
+    let bits = |name: &str| {
+        let record = ModuleRecord::load(run.join("checkpoint").join(name)).unwrap();
+        killing::bits(&student.clone().try_load_record(record).unwrap())
+    };
+    let files = if recipe.ema.is_some() { &["student.bpk", "average.bpk"][..] } else { &["student.bpk"] };
+    let bits = files.iter().flat_map(|name| bits(name)).collect();
+    (bits, Checkpoint::student(run, student).unwrap().1)
 }
 
 #[test]
@@ -97,18 +83,6 @@ fn the_same_seed_gives_the_same_bits_another_seed_others() {
     assert_ne!(state(&a, &recipe).0, state(&c, &recipe).0);
 }
 
-/// The program on a recipe.
-fn distill(recipe: &Path, run: &Path, resume: bool) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
-    command.arg("train").arg(recipe).arg("-o").arg(run).args(resume.then_some("--resume"));
-    command.spawn().expect("the program is built with its tests")
-}
-
-/// Lines in a file that may not be there yet.
-fn lines(path: &Path) -> usize {
-    fs::read_to_string(path).map_or(0, |text| text.lines().count())
-}
-
 #[test]
 fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
     killed_and_whole_run_are_equal(STAGES);
@@ -127,25 +101,10 @@ fn killed_and_whole_run_are_equal(stages: &str) {
     train(&recipe, &whole, false).unwrap();
 
     // Eight steps an epoch: within the first epoch, within the second stage, and once more.
-    for (steps, resume) in [(3, false), (14, true), (21, true)] {
-        let mut child = distill(&path, &killed, resume);
-        let start = Instant::now();
-        while lines(&killed.join("steps.csv")) <= steps {
-            assert!(child.try_wait().unwrap().is_none(), "ended before step {steps}");
-            assert!(start.elapsed() < Duration::from_secs(300), "did not reach step {steps}");
-            thread::sleep(Duration::from_millis(2));
-        }
-        child.kill().unwrap(); // SIGKILL
-        child.wait().unwrap();
-    }
-    assert!(distill(&path, &killed, true).wait().unwrap().success());
-
+    killing::train_killed_after(&[3, 14, 21], &path, &killed);
     assert_eq!(state(&killed, &recipe), state(&whole, &recipe));
-    for name in ["steps.csv", "epochs.csv"] {
-        let [killed, whole] = [&killed, &whole].map(|run| fs::read_to_string(run.join(name)).unwrap());
-        assert_eq!(killed, whole, "{name}");
-    }
-    assert_eq!(lines(&whole.join("steps.csv")), 1 + 4 * 8);
+    killing::assert_same_metrics(&killed, &whole);
+    assert_eq!(killing::lines(&whole.join("steps.csv")), 1 + 4 * 8);
 }
 
 #[test]

@@ -66,15 +66,15 @@ impl Student {
         self.evaluate(image, |filters, x| filters.forward(x))
     }
 
-    /// The last layer's output, with the statistics of the batch; and these statistics, for [`Student::absorb`].
-    pub fn learn(&self, image: Tensor<4>) -> (Tensor<4>, Vec<Option<Moments>>) {
+    /// The output of every layer, with the statistics of the batch; and these statistics, for [`Student::absorb`].
+    pub fn learn(&self, image: Tensor<4>) -> (Vec<Tensor<4>>, Vec<Option<Moments>>) {
         let mut moments = Vec::with_capacity(self.filters.len());
-        let mut outputs = self.evaluate(image, |filters, x| {
+        let outputs = self.evaluate(image, |filters, x| {
             let (y, seen) = filters.learn(x);
             moments.push(seen);
             y
         });
-        (outputs.pop().expect("a network has layers"), moments)
+        (outputs, moments)
     }
 
     fn evaluate(&self, image: Tensor<4>, mut convolve: impl FnMut(&Filters, Tensor<4>) -> Tensor<4>) -> Vec<Tensor<4>> {

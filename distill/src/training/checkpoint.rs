@@ -1,6 +1,6 @@
 //! Everything that a run needs to go on exactly, in one folder that is replaced as a whole.
 
-use super::TrainError;
+use super::{Learner, TrainError};
 use crate::{recipe::Recipe, student::Student};
 use burn::{module::Module, optim::ModuleOptimizer, store::ModuleRecord};
 use serde::{Deserialize, Serialize};
@@ -39,8 +39,8 @@ impl Progress {
 /// Weights, optimiser and progress between two epochs.
 pub struct Checkpoint {
     /// The weights.
-    pub student: Student,
-    /// A moving average of the weights, if the recipe wants one.
+    pub learner: Learner,
+    /// A moving average of the student's weights, if the recipe wants one.
     pub average: Option<Student>,
     /// What the optimiser remembers of earlier steps.
     pub optimizer: ModuleOptimizer,
@@ -53,6 +53,7 @@ const NEXT: &str = "checkpoint.next";
 const PREVIOUS: &str = "checkpoint.previous";
 const STUDENT: &str = "student.bpk";
 const AVERAGE: &str = "average.bpk";
+const ADAPTERS: &str = "adapters.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const PROGRESS: &str = "progress.json";
 /// The recipe of a run, within its folder.
@@ -80,7 +81,10 @@ pub(super) fn check(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
 /// that either of them describes: it is told.
 pub(super) fn go_on(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
     let mut kept = Recipe::load(&run.join(RECIPE))?;
-    kept.data.root.clone_from(&recipe.data.root); // data may have moved
+    kept.data.root.clone_from(&recipe.data.root); // data and teacher may have moved
+    if let Some(teacher) = &recipe.teacher {
+        kept.set_teacher(&teacher.file);
+    }
     if kept != *recipe {
         log::warn!("the recipe is not the one that {} was started with: the run cannot be repeated", run.display());
     }
@@ -107,16 +111,18 @@ impl Checkpoint {
         let [next, current, previous] = [NEXT, CURRENT, PREVIOUS].map(|name| run.join(name));
         remove(&next)?;
         fs::create_dir(&next).map_err(TrainError::file(&next))?;
-        let [student, average, optimizer, progress] = [STUDENT, AVERAGE, OPTIMIZER, PROGRESS].map(|name| next.join(name));
-        self.student.into_record().save(&student).map_err(TrainError::record(&student))?;
-        let mut files = vec![student, optimizer.clone(), progress.clone()];
+        let [student, adapters, average, optimizer, progress] =
+            [STUDENT, ADAPTERS, AVERAGE, OPTIMIZER, PROGRESS].map(|name| next.join(name));
+        self.learner.student.into_record().save(&student).map_err(TrainError::record(&student))?;
+        self.learner.adapters.into_record().save(&adapters).map_err(TrainError::record(&adapters))?;
+        self.optimizer.save(&optimizer).map_err(TrainError::record(&optimizer))?;
+        let text = serde_json::to_string(&self.progress).expect("numbers");
+        fs::write(&progress, text).map_err(TrainError::file(&progress))?;
+        let mut files = vec![student, adapters, optimizer, progress];
         if let Some(weights) = self.average {
             weights.into_record().save(&average).map_err(TrainError::record(&average))?;
             files.push(average);
         }
-        self.optimizer.save(&optimizer).map_err(TrainError::record(&optimizer))?;
-        let text = serde_json::to_string(&self.progress).expect("numbers");
-        fs::write(&progress, text).map_err(TrainError::file(&progress))?;
         for path in files.into_iter().chain([next.clone()]) {
             File::open(&path).and_then(|file| file.sync_all()).map_err(TrainError::file(path))?;
         }
@@ -128,17 +134,20 @@ impl Checkpoint {
         remove(&previous)
     }
 
-    /// Reads a run's checkpoint into a student and an optimiser made from the same recipe.
+    /// Reads a run's checkpoint into a learner and an optimiser made from the same recipe.
     ///
     /// # Errors
     /// If there is none, or it is damaged or of another network.
-    pub fn load(run: &Path, student: Student, optimizer: ModuleOptimizer) -> Result<Self, TrainError> {
+    pub fn load(run: &Path, learner: Learner, optimizer: ModuleOptimizer) -> Result<Self, TrainError> {
         let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
         let path = folder.join(OPTIMIZER);
         let optimizer = optimizer.load(&path).map_err(TrainError::record(&path))?;
-        let average = load_average(&folder, &student)?;
-        let student = load_student(&folder.join(STUDENT), student)?;
-        Ok(Self { student, average, optimizer, progress: load_progress(&folder)? })
+        let average = load_average(&folder, &learner.student)?;
+        let learner = Learner {
+            student: load_weights(&folder.join(STUDENT), learner.student)?,
+            adapters: load_weights(&folder.join(ADAPTERS), learner.adapters)?,
+        };
+        Ok(Self { learner, average, optimizer, progress: load_progress(&folder)? })
     }
 
     /// Reads only the weights to be used, into a student made from the same recipe, and how far the run has come. They are
@@ -150,20 +159,20 @@ impl Checkpoint {
         let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
         let student = match load_average(&folder, &student)? {
             Some(average) => average,
-            None => load_student(&folder.join(STUDENT), student)?,
+            None => load_weights(&folder.join(STUDENT), student)?,
         };
         Ok((student, load_progress(&folder)?))
     }
 }
 
-fn load_student(path: &Path, student: Student) -> Result<Student, TrainError> {
-    let record = ModuleRecord::load(path).map_err(TrainError::record(path))?;
-    student.try_load_record(record).map_err(TrainError::record(path))
-}
-
 fn load_average(folder: &Path, student: &Student) -> Result<Option<Student>, TrainError> {
     let path = folder.join(AVERAGE);
-    path.is_file().then(|| load_student(&path, student.clone())).transpose()
+    path.is_file().then(|| load_weights(&path, student.clone())).transpose()
+}
+
+fn load_weights<M: Module>(path: &Path, module: M) -> Result<M, TrainError> {
+    let record = ModuleRecord::load(path).map_err(TrainError::record(path))?;
+    module.try_load_record(record).map_err(TrainError::record(path))
 }
 
 fn load_progress(folder: &Path) -> Result<Progress, TrainError> {
@@ -187,15 +196,18 @@ mod tests {
         Student::new(&spec.build().unwrap(), &Device::flex())
     }
 
+    fn learner() -> Learner {
+        Learner { student: student(0.125), adapters: Vec::new() }
+    }
+
     fn save(run: &Path, epochs: u64) {
         let progress = Progress { epochs, ..Progress::default() };
-        Checkpoint { student: student(0.125), average: Some(student(0.125)), optimizer: AdamConfig::new().init(), progress }
-            .save(run)
-            .unwrap();
+        let (learner, average) = (learner(), Some(student(0.125)));
+        Checkpoint { learner, average, optimizer: AdamConfig::new().init(), progress }.save(run).unwrap();
     }
 
     fn load(run: &Path) -> Result<Progress, TrainError> {
-        Checkpoint::load(run, student(0.125), AdamConfig::new().init()).map(|checkpoint| checkpoint.progress)
+        Checkpoint::load(run, learner(), AdamConfig::new().init()).map(|checkpoint| checkpoint.progress)
     }
 
     #[test]
@@ -226,7 +238,7 @@ mod tests {
         save(run, 1);
         let wrong = Checkpoint::student(run, student(0.25)).unwrap_err().to_string();
         assert!(wrong.contains(AVERAGE), "{wrong}");
-        for name in [STUDENT, AVERAGE, OPTIMIZER, PROGRESS] {
+        for name in [STUDENT, ADAPTERS, AVERAGE, OPTIMIZER, PROGRESS] {
             save(run, 1);
             fs::write(run.join(CURRENT).join(name), b"{").unwrap();
             let wrong = load(run).unwrap_err().to_string();

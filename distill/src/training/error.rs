@@ -1,6 +1,6 @@
 //! Why a run stops.
 
-use crate::{data::DataError, recipe::RecipeError};
+use crate::{data::DataError, recipe::RecipeError, transfer::TransferError};
 use burn::store::RecordError;
 use std::{io, path::PathBuf};
 use thiserror::Error;
@@ -14,6 +14,9 @@ pub enum TrainError {
     /// A frame or label is wrong.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The teacher or what is taken from it is wrong.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// Too few frames.
     #[error("an epoch of {frames} frames does not fill one batch of {batch}")]
     NoBatch {
