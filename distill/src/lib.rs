@@ -5,9 +5,9 @@
 //! 2. [`data`] lists the frames, and makes one batch after the other: decoded, moved, coloured, all from a seed.
 //! 3. [`student`] is the training graph, built from the same [`onebit_detector::network::Network`] that the engine runs:
 //!    latent weights, binary in the forward pass, straight-through gradients.
-//! 4. [`teacher`] runs a full-precision network on the same pictures, and [`transfer`] compares its features with the
-//!    student's.
-//! 5. [`heads`] turns the graph's output and the labelled boxes into a loss, one file for each kind of head.
+//! 4. [`heads`] turns the graph's output and the labelled boxes into a loss, one file for each kind of head.
+//! 5. [`teacher`] runs a full-precision network on the same pictures, and [`transfer`] turns its features and the student's
+//!    into further terms of the loss.
 //! 6. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
 //! 7. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
 //!

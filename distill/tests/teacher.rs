@@ -110,7 +110,7 @@ fn what_is_wrong_is_named() {
     };
     let good = config(&path);
     fails(&good, "conv11", &batch(), &["teacher.onnx", "'conv11'", "inspect"]);
-    fails(&good, "reorg27.split", &batch(), &["'reorg27.split'", "[2, 2, 2"]);
+    fails(&good, "reorg27.split", &batch(), &["'reorg27.split'", "not a feature map"]);
     let large = InputSize { width: 128, height: 64 };
     let wide = Batch { size: large, values: vec![0.0; 2 * large.shape().values()], labels: vec![Vec::new(); 2] };
     fails(&good, "conv10", &wide, &["96x64", "128x64"]);

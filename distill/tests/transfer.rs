@@ -35,7 +35,7 @@ data: {train: [{path: set, repeat: 4}], classes: {Car: car}}
 teacher: {file: teacher.onnx}
 transfer:
   - {teacher: conv16, student: conv12, loss: pkd, weight: {full: 3}}
-  - {teacher: conv10, student: conv16, loss: l2, weight: {full: [0.2, 0]}}
+  - {teacher: conv10, student: conv24, loss: l2, weight: {full: [0.2, 0]}}
   - {teacher: prediction, student: prediction, loss: output, weight: {binary: [0, 1]}}
 stages:
   - {name: full, epochs: 2, binary: none, learning_rate: {peak: 1.0e-3, end: 1.0e-3, warmup: 1}}
@@ -109,7 +109,7 @@ fn terms_follow_their_stages_and_the_start_is_that_of_a_student_alone() {
     train(&recipe, &taught, false).unwrap();
     let steps = columns(&taught.join("steps.csv"));
     let zero = |values: &[f32]| values.iter().all(|value| *value == 0.0);
-    let (pkd, l2, output) = (&steps["pkd_conv12"], &steps["l2_conv16"], &steps["output_prediction"]);
+    let (pkd, l2, output) = (&steps["pkd_conv12"], &steps["l2_conv24"], &steps["output_prediction"]);
     assert_eq!(pkd.len(), 24, "eight steps an epoch");
     assert!(pkd[..16].iter().all(|value| *value > 0.0) && zero(&pkd[16..]));
     assert!(l2[..16].iter().all(|value| *value > 0.0) && zero(&l2[16..]));
@@ -142,7 +142,7 @@ fn a_run_with_adapters_killed_at_any_moment_ends_with_the_same_bits() {
         (killing::bits(&learner.student), killing::bits(&learner.adapters), progress)
     };
     let (expected, found) = (state(&whole), state(&killed));
-    assert_eq!(expected.1.len(), 64 * 128 + 128 + 64 * 64 + 64, "a convolution and its bias for each of two taps");
+    assert_eq!(expected.1.len(), (64 + 1) * 128 + (128 + 1) * 64, "a convolution and its bias for each of two taps");
     assert_eq!(found, expected);
     killing::assert_same_metrics(&killed, &whole);
 }

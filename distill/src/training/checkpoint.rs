@@ -114,11 +114,15 @@ impl Checkpoint {
         let [student, adapters, average, optimizer, progress] =
             [STUDENT, ADAPTERS, AVERAGE, OPTIMIZER, PROGRESS].map(|name| next.join(name));
         self.learner.student.into_record().save(&student).map_err(TrainError::record(&student))?;
-        self.learner.adapters.into_record().save(&adapters).map_err(TrainError::record(&adapters))?;
+        let has_adapters = !self.learner.adapters.is_empty();
+        if has_adapters {
+            self.learner.adapters.into_record().save(&adapters).map_err(TrainError::record(&adapters))?;
+        }
         self.optimizer.save(&optimizer).map_err(TrainError::record(&optimizer))?;
         let text = serde_json::to_string(&self.progress).expect("numbers");
         fs::write(&progress, text).map_err(TrainError::file(&progress))?;
-        let mut files = vec![student, adapters, optimizer, progress];
+        let mut files = vec![student, optimizer, progress];
+        files.extend(has_adapters.then_some(adapters));
         if let Some(weights) = self.average {
             weights.into_record().save(&average).map_err(TrainError::record(&average))?;
             files.push(average);
@@ -142,12 +146,13 @@ impl Checkpoint {
         let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
         let path = folder.join(OPTIMIZER);
         let optimizer = optimizer.load(&path).map_err(TrainError::record(&path))?;
-        let average = load_average(&folder, &learner.student)?;
-        let learner = Learner {
-            student: load_weights(&folder.join(STUDENT), learner.student)?,
-            adapters: load_weights(&folder.join(ADAPTERS), learner.adapters)?,
-        };
-        Ok(Self { learner, average, optimizer, progress: load_progress(&folder)? })
+        let Learner { student, mut adapters } = learner;
+        let average = load_average(&folder, &student)?;
+        let student = load_weights(&folder.join(STUDENT), student)?;
+        if !adapters.is_empty() {
+            adapters = load_weights(&folder.join(ADAPTERS), adapters)?;
+        }
+        Ok(Self { learner: Learner { student, adapters }, average, optimizer, progress: load_progress(&folder)? })
     }
 
     /// Reads only the weights to be used, into a student made from the same recipe, and how far the run has come. They are
@@ -188,8 +193,9 @@ fn remove(folder: &Path) -> Result<(), TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::Adapter;
     use burn::{optim::AdamConfig, tensor::Device};
-    use onebit_detector::network::{NetworkSpec, Topology};
+    use onebit_detector::network::{NetworkSpec, Shape, Topology};
 
     fn student(width: f64) -> Student {
         let spec = NetworkSpec { width, ..NetworkSpec::preset(Topology::DarknetYolo64) };
@@ -197,7 +203,9 @@ mod tests {
     }
 
     fn learner() -> Learner {
-        Learner { student: student(0.125), adapters: Vec::new() }
+        let shape = |channels| Shape { channels, height: 2, width: 2 };
+        let adapter = Adapter::new(shape(8), shape(16), true, &Device::flex());
+        Learner { student: student(0.125), adapters: vec![adapter] }
     }
 
     fn save(run: &Path, epochs: u64) {

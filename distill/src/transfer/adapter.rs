@@ -44,7 +44,7 @@ impl Adapter {
     }
 
     /// A fresh adapter between two shapes that fit; the channels are left as they are unless `project`.
-    pub(super) fn new(student: Shape, tap: Shape, project: bool, device: &Device) -> Self {
+    pub(crate) fn new(student: Shape, tap: Shape, project: bool, device: &Device) -> Self {
         let project = project && student.channels != tap.channels;
         Self {
             projection: project.then(|| Projection::new(student.channels, tap.channels, device)),
