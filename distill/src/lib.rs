@@ -11,7 +11,8 @@
 //! 6. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
 //! 7. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
 //!
-//! Beside the run: [`anchors`] fits box priors to the labels, [`ablation`] compares runs.
+//! Beside the run: [`anchors`] fits box priors to the labels, [`synth`] draws a labelled set for tests and first steps,
+//! [`report`] plots a run and gathers several into a table, [`ablation`] compares runs.
 
 pub mod ablation;
 pub mod anchors;
@@ -19,7 +20,9 @@ pub mod data;
 pub mod heads;
 pub mod packing;
 pub mod recipe;
+pub mod report;
 pub mod student;
+pub mod synth;
 pub mod teacher;
 pub mod training;
 pub mod transfer;

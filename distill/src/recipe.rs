@@ -1,9 +1,11 @@
 //! The file that describes a training run.
 
 mod data;
+mod optimization;
 mod transfer;
 
 pub use data::{Broken, DataConfig, Format, Role, SetConfig};
+pub use optimization::{AdamSettings, LearningRate, OptimizerConfig, RateStep, SgdSettings};
 pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
 
 use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
@@ -49,9 +51,13 @@ pub struct Recipe {
     /// Weights of the loss.
     #[serde(default)]
     pub loss: RegionLossConfig,
-    /// Adam's settings.
+    /// Adam or SGD.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
+    /// Share of the old values when a moving average of the weights takes in a step's new ones, such as 0.999. The average
+    /// is what is validated and packed. Without it there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Epochs between two looks at the validation frames; the last epoch of a stage always looks.
     #[serde(default = "default_validate_every")]
     pub validate_every: usize,
@@ -117,20 +123,6 @@ pub struct RegionLossConfig {
     pub warmup_samples: u64,
 }
 
-/// Adam's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimizerConfig {
-    /// Decay of the mean of the gradients.
-    pub beta1: f32,
-    /// Decay of the mean of their squares.
-    pub beta2: f32,
-    /// Added to the root of the mean square.
-    pub epsilon: f32,
-    /// Gradients of a larger norm (over all weights) are scaled down to it.
-    pub clip_norm: f32,
-}
-
 /// A part of a run with its own learning rate and its own choice of binary layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,19 +160,6 @@ impl BinaryLayers {
             Self::Only(names) => names.contains(layer),
         }
     }
-}
-
-/// A linear rise from 0 to `peak`, then half a cosine down to `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LearningRate {
-    /// The highest rate.
-    pub peak: f64,
-    /// The rate at the end of the stage.
-    pub end: f64,
-    /// Epochs of the rise; may be a fraction.
-    #[serde(default)]
-    pub warmup: f64,
 }
 
 /// What goes into the packed model's provenance.
@@ -304,6 +283,7 @@ impl Recipe {
         self.augmentation.check()?;
         self.loss.check()?;
         self.optimizer.check()?;
+        check(self.ema.is_none_or(|share| (0.0..1.0).contains(&share)), "ema", "must be 0 to below 1")?;
         check(self.batch >= 1, "batch", "must be at least 1")?;
         check(
             self.shards >= 1 && self.batch.is_multiple_of(self.shards),
@@ -354,25 +334,11 @@ impl RegionLossConfig {
     }
 }
 
-impl OptimizerConfig {
-    fn check(&self) -> Result<(), RecipeError> {
-        for (key, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            check((0.0..1.0).contains(&beta), format!("optimizer.{key}"), "must be 0 to below 1")?;
-        }
-        check(self.epsilon > 0.0 && self.epsilon < 1.0, "optimizer.epsilon", "must be above 0 and below 1")?;
-        check(self.clip_norm > 0.0, "optimizer.clip_norm", "must be above 0")
-    }
-}
-
 impl Stage {
     fn check(&self, network: &Network) -> Result<(), RecipeError> {
         let key = format!("stages.{}", self.name);
         check((1..=100_000).contains(&self.epochs), format!("{key}.epochs"), "must be 1 to 100000")?;
-        let LearningRate { peak, end, warmup } = self.learning_rate;
-        let key_rate = format!("{key}.learning_rate");
-        check(peak > 0.0 && peak <= 1.0, format!("{key_rate}.peak"), "must be above 0 and at most 1")?;
-        check((0.0..=peak).contains(&end), format!("{key_rate}.end"), "must be 0 to the peak")?;
-        check((0.0..=self.epochs as f64).contains(&warmup), format!("{key_rate}.warmup"), "must be 0 to the epochs")?;
+        self.learning_rate.check(&format!("{key}.learning_rate"), self.epochs)?;
         if let BinaryLayers::Only(names) = &self.binary {
             let wrong = names.iter().find(|name| !is_binary(network, name));
             let reason = wrong.map(|name| format!("the network has no binary layer '{name}'")).unwrap_or_default();
@@ -434,12 +400,6 @@ impl Default for RegionLossConfig {
             rescore: true,
             warmup_samples: 12_800,
         }
-    }
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: 10.0 }
     }
 }
 
@@ -519,6 +479,18 @@ stages:
             ("epochs: 2", "epochs: 0", "stages.one.epochs"),
             ("peak: 1.0e-3, end: 0", "peak: 0, end: 0", "stages.two.learning_rate.peak"),
             ("warmup: 0.5", "warmup: 3", "stages.one.learning_rate.warmup"),
+            ("end: 1.0e-4", "steps: []", "stages.one.learning_rate.steps"),
+            ("end: 1.0e-4", "steps: [{epoch: 1, factor: 0.1}], end: 0", "stages.one.learning_rate: either"),
+            ("end: 1.0e-4, ", "", "stages.one.learning_rate: either"),
+            ("end: 1.0e-4", "steps: [{epoch: 2, factor: 0.1}]", "learning_rate.steps[0].epoch"),
+            ("end: 1.0e-4", "steps: [{epoch: 1, factor: 0.1}, {epoch: 1, factor: 0.1}]", "learning_rate.steps[1].epoch"),
+            ("end: 1.0e-4", "steps: [{epoch: 1, factor: -0.1}]", "learning_rate.steps[0].factor"),
+            ("batch: 8", "optimizer: {kind: sgd, beta1: 0.9}", "beta1"),
+            ("batch: 8", "optimizer: {kind: sdg}", "sdg"),
+            ("batch: 8", "optimizer: {kind: sgd, momentum: 1}", "optimizer.momentum: must be 0 to below 1"),
+            ("batch: 8", "optimizer: {kind: sgd, weight_decay: -1}", "optimizer.weight_decay"),
+            ("batch: 8", "optimizer: {kind: adam, clip_norm: 0}", "optimizer.clip_norm"),
+            ("batch: 8", "ema: 1", "ema: must be 0 to below 1"),
             ("[conv2, conv4]", "[conv0]", "stages.two.binary: the network has no binary layer 'conv0'"),
         ] {
             assert!(GOOD.contains(good), "{good}");

@@ -11,7 +11,7 @@ use onebit_detector::{
 };
 use onebit_distill::{
     data::Batch,
-    packing::{PackError, pack},
+    packing::{Options, PackError, pack},
     recipe::{Provider, Recipe, TeacherConfig, TeacherInput},
     student::Student,
     teacher::Teacher,
@@ -156,7 +156,7 @@ fn adapters_and_teacher_are_left_behind_when_packing() {
     fs::remove_file(folder.path().join("teacher.onnx")).unwrap();
     let kept = Recipe::load(&run.join("recipe.yaml")).unwrap();
     assert_eq!(kept, recipe);
-    let model = pack(&run, &kept, 4).unwrap();
+    let model = pack(&run, &kept, Options { frames: 4, batch_norm: 0 }).unwrap();
     assert_eq!(model.network, recipe.build_network().unwrap());
 }
 
@@ -272,7 +272,7 @@ fn a_trained_teacher_is_exported_with_its_taps() {
             assert!((found - expected).abs() <= 1e-4 * largest, "{name}: {found}, the graph says {expected}");
         }
     }
-    assert!(matches!(pack(&run, &recipe, 4).unwrap_err(), PackError::NotBinary { .. }));
+    assert!(matches!(pack(&run, &recipe, Options { frames: 4, batch_norm: 0 }).unwrap_err(), PackError::NotBinary { .. }));
 
     let binary = folder.path().join("binary");
     train(&Recipe::load(&path).unwrap(), &binary, false).unwrap();

@@ -17,8 +17,8 @@ use std::path::Path;
 
 /// Resampled sets that an interval is taken from.
 const RESAMPLES: usize = 200;
-/// Training frames on which a packed model is calibrated.
-const CALIBRATION_FRAMES: usize = 64;
+/// How a run is packed.
+const PACKING: packing::Options = packing::Options { frames: 64, batch_norm: 0 };
 
 /// What one run scores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub(super) fn measure(run: &Path, recipe: &Recipe, sets: &[EvaluationSet]) -> Re
     let last = recipe.stages.last().expect("a recipe has stages");
     let (model, mode) = match last.binary {
         BinaryLayers::None => (packing::in_full_precision(run, recipe, recipe.network.input)?, Mode::F32),
-        _ => (packing::pack(run, recipe, CALIBRATION_FRAMES)?, Mode::Int8),
+        _ => (packing::pack(run, recipe, PACKING)?, Mode::Int8),
     };
     let options = engine::Options { mode, ..engine::Options::default() };
     let mut rows = Vec::new();

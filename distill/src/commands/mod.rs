@@ -2,4 +2,7 @@
 
 pub(crate) mod ablate;
 pub(crate) mod anchors;
+pub(crate) mod plot;
+pub(crate) mod report;
+pub(crate) mod synth;
 pub(crate) mod teacher;

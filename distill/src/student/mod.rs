@@ -1,5 +1,6 @@
 //! The training graph: the layers of a [`Network`] with latent weights, batch norm and gradients.
 
+mod average;
 mod binarize;
 mod convolution;
 mod filters;
@@ -106,6 +107,14 @@ impl Student {
         };
         let filters = self.filters.into_iter().enumerate();
         self.filters = filters.map(|(index, filters)| filters.absorb(&average(index))).collect();
+        self
+    }
+
+    /// Puts statistics in place of batch norm's running ones, one for each layer with weights; layers without batch norm have
+    /// none.
+    pub fn with_statistics(mut self, moments: Vec<Option<Moments>>) -> Self {
+        let filters = self.filters.into_iter().zip(moments);
+        self.filters = filters.map(|(filters, moments)| filters.with_statistics(moments)).collect();
         self
     }
 

@@ -6,6 +6,7 @@ use burn::{module::Module, optim::ModuleOptimizer, store::ModuleRecord};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
+    mem,
     path::{Path, PathBuf},
 };
 
@@ -25,11 +26,23 @@ pub struct Progress {
     pub seen: u64,
 }
 
+impl Progress {
+    /// How far the run in this folder has come.
+    ///
+    /// # Errors
+    /// If it has no checkpoint, or a damaged one.
+    pub fn of(run: &Path) -> Result<Self, TrainError> {
+        load_progress(&current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?)
+    }
+}
+
 /// Weights, optimiser and progress between two epochs.
 pub struct Checkpoint {
     /// The weights.
     pub learner: Learner,
-    /// Adam's moments.
+    /// A moving average of the student's weights, if the recipe wants one.
+    pub average: Option<Student>,
+    /// What the optimiser remembers of earlier steps.
     pub optimizer: ModuleOptimizer,
     /// How far the run has come.
     pub progress: Progress,
@@ -39,6 +52,7 @@ const CURRENT: &str = "checkpoint";
 const NEXT: &str = "checkpoint.next";
 const PREVIOUS: &str = "checkpoint.previous";
 const STUDENT: &str = "student.bpk";
+const AVERAGE: &str = "average.bpk";
 const ADAPTERS: &str = "adapters.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const PROGRESS: &str = "progress.json";
@@ -52,6 +66,15 @@ pub(super) fn begin(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
     }
     fs::create_dir_all(run).map_err(TrainError::file(run))?;
     keep(run, recipe)
+}
+
+/// Refuses a recipe whose optimiser cannot use what the run's one remembers.
+pub(super) fn check(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+    current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
+    let path = run.join(RECIPE);
+    let kept = Recipe::load(&path)?;
+    let same = mem::discriminant(&kept.optimizer) == mem::discriminant(&recipe.optimizer);
+    if same { Ok(()) } else { Err(TrainError::Optimizer(path)) }
 }
 
 /// Keeps the recipe with which a run goes on. Where that is another one (more epochs, say), the run is no longer the one
@@ -88,7 +111,8 @@ impl Checkpoint {
         let [next, current, previous] = [NEXT, CURRENT, PREVIOUS].map(|name| run.join(name));
         remove(&next)?;
         fs::create_dir(&next).map_err(TrainError::file(&next))?;
-        let [student, adapters, optimizer, progress] = [STUDENT, ADAPTERS, OPTIMIZER, PROGRESS].map(|name| next.join(name));
+        let [student, adapters, average, optimizer, progress] =
+            [STUDENT, ADAPTERS, AVERAGE, OPTIMIZER, PROGRESS].map(|name| next.join(name));
         self.learner.student.into_record().save(&student).map_err(TrainError::record(&student))?;
         let has_adapters = !self.learner.adapters.is_empty();
         if has_adapters {
@@ -97,8 +121,13 @@ impl Checkpoint {
         self.optimizer.save(&optimizer).map_err(TrainError::record(&optimizer))?;
         let text = serde_json::to_string(&self.progress).expect("numbers");
         fs::write(&progress, text).map_err(TrainError::file(&progress))?;
-        let adapters = has_adapters.then_some(adapters);
-        for path in [student, optimizer, progress].into_iter().chain(adapters).chain([next.clone()]) {
+        let mut files = vec![student, optimizer, progress];
+        files.extend(has_adapters.then_some(adapters));
+        if let Some(weights) = self.average {
+            weights.into_record().save(&average).map_err(TrainError::record(&average))?;
+            files.push(average);
+        }
+        for path in files.into_iter().chain([next.clone()]) {
             File::open(&path).and_then(|file| file.sync_all()).map_err(TrainError::file(path))?;
         }
         remove(&previous)?;
@@ -118,21 +147,32 @@ impl Checkpoint {
         let path = folder.join(OPTIMIZER);
         let optimizer = optimizer.load(&path).map_err(TrainError::record(&path))?;
         let Learner { student, mut adapters } = learner;
+        let average = load_average(&folder, &student)?;
         let student = load_weights(&folder.join(STUDENT), student)?;
         if !adapters.is_empty() {
             adapters = load_weights(&folder.join(ADAPTERS), adapters)?;
         }
-        Ok(Self { learner: Learner { student, adapters }, optimizer, progress: load_progress(&folder)? })
+        Ok(Self { learner: Learner { student, adapters }, average, optimizer, progress: load_progress(&folder)? })
     }
 
-    /// Reads only the weights, into a student made from the same recipe, and how far the run has come.
+    /// Reads only the weights to be used, into a student made from the same recipe, and how far the run has come. They are
+    /// the moving average where there is one.
     ///
     /// # Errors
     /// As [`Checkpoint::load`].
     pub fn student(run: &Path, student: Student) -> Result<(Student, Progress), TrainError> {
         let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
-        Ok((load_weights(&folder.join(STUDENT), student)?, load_progress(&folder)?))
+        let student = match load_average(&folder, &student)? {
+            Some(average) => average,
+            None => load_weights(&folder.join(STUDENT), student)?,
+        };
+        Ok((student, load_progress(&folder)?))
     }
+}
+
+fn load_average(folder: &Path, student: &Student) -> Result<Option<Student>, TrainError> {
+    let path = folder.join(AVERAGE);
+    path.is_file().then(|| load_weights(&path, student.clone())).transpose()
 }
 
 fn load_weights<M: Module>(path: &Path, module: M) -> Result<M, TrainError> {
@@ -170,7 +210,8 @@ mod tests {
 
     fn save(run: &Path, epochs: u64) {
         let progress = Progress { epochs, ..Progress::default() };
-        Checkpoint { learner: learner(), optimizer: AdamConfig::new().init(), progress }.save(run).unwrap();
+        let (learner, average) = (learner(), Some(student(0.125)));
+        Checkpoint { learner, average, optimizer: AdamConfig::new().init(), progress }.save(run).unwrap();
     }
 
     fn load(run: &Path) -> Result<Progress, TrainError> {
@@ -204,8 +245,8 @@ mod tests {
         assert!(matches!(load(run), Err(TrainError::NoCheckpoint(_))));
         save(run, 1);
         let wrong = Checkpoint::student(run, student(0.25)).unwrap_err().to_string();
-        assert!(wrong.contains(STUDENT), "{wrong}");
-        for name in [STUDENT, ADAPTERS, OPTIMIZER, PROGRESS] {
+        assert!(wrong.contains(AVERAGE), "{wrong}");
+        for name in [STUDENT, ADAPTERS, AVERAGE, OPTIMIZER, PROGRESS] {
             save(run, 1);
             fs::write(run.join(CURRENT).join(name), b"{").unwrap();
             let wrong = load(run).unwrap_err().to_string();

@@ -31,6 +31,9 @@ pub enum TrainError {
     /// The folder holds no run.
     #[error("{}: no checkpoint here to resume from", .0.display())]
     NoCheckpoint(PathBuf),
+    /// Another kind of optimiser cannot use what this run's one remembers.
+    #[error("{}: the run was started with the other 'optimizer.kind'; resume it with the same one", .0.display())]
+    Optimizer(PathBuf),
     /// A file of the run cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {

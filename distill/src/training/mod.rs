@@ -1,12 +1,15 @@
 //! The training loop: stages, epochs, steps; metrics and checkpoints in a folder of the run.
 //!
-//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, and `checkpoint/`, which always is a whole
-//! one. A run that was killed goes on from it and ends with the same bits as one that was not.
+//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, the same numbers as TensorBoard's event
+//! files, and `checkpoint/`, which always is a whole one. A run that was killed goes on from it and ends with the same
+//! bits as one that was not.
 
 mod checkpoint;
 mod error;
+mod events;
 mod learner;
 mod metrics;
+mod optimizer;
 mod schedule;
 mod step;
 
@@ -23,7 +26,7 @@ use crate::{
 };
 use burn::{
     module::Module,
-    optim::{AdamConfig, ModuleOptimizer},
+    optim::ModuleOptimizer,
     tensor::{Device, Tensor, TensorData},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -54,6 +57,8 @@ struct Run<'a> {
     transfer: Option<Transfer>,
     metrics: Metrics,
     learner: Learner,
+    /// A moving average of the student's weights, for evaluation; it starts anew with every stage.
+    average: Option<Student>,
     optimizer: ModuleOptimizer,
     progress: Progress,
 }
@@ -76,19 +81,33 @@ impl<'a> Run<'a> {
         let device = base.autodiff();
         let student = Student::new(&network, &device); // first: it starts from the same weights with and without a teacher
         let adapters = transfer.as_ref().map(|transfer| transfer.adapters(&device)).unwrap_or_default();
-        let (fresh, optimizer) = (Learner { student, adapters }, new_optimizer(recipe));
-        let Checkpoint { learner, optimizer, progress } = if resume {
+        let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
+        let Checkpoint { learner, average, optimizer, progress } = if resume {
+            checkpoint::check(folder, recipe)?;
             let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
             checkpoint::go_on(folder, recipe)?;
             checkpoint
         } else {
             checkpoint::begin(folder, recipe)?;
-            Checkpoint { learner: fresh, optimizer, progress: Progress::default() }
+            Checkpoint { learner: fresh, average: None, optimizer, progress: Progress::default() }
         };
+        let average = average.map(|average| average.valid());
         let metrics = Metrics::open(folder, &progress)?;
         let loss = HeadLoss::new(&network, &recipe.loss);
-        let run =
-            Self { recipe, folder, device, training, validation, loss, transfer, metrics, learner, optimizer, progress };
+        let run = Self {
+            recipe,
+            folder,
+            device,
+            training,
+            validation,
+            loss,
+            transfer,
+            metrics,
+            learner,
+            average,
+            optimizer,
+            progress,
+        };
         run.save()?; // so that there is something to resume from, whenever the run is killed
         Ok(run)
     }
@@ -97,8 +116,16 @@ impl<'a> Run<'a> {
     fn stage(&mut self, stage: &Stage) -> Result<(), TrainError> {
         self.learner.student.set_binary(&stage.binary);
         if self.progress.epoch == 0 {
-            self.optimizer = new_optimizer(self.recipe);
+            self.optimizer = optimizer::new(&self.recipe.optimizer);
         }
+        self.average = match (self.recipe.ema, self.average.take()) {
+            (None, _) => None,
+            (Some(_), Some(mut average)) if self.progress.epoch > 0 => {
+                average.set_binary(&stage.binary);
+                Some(average)
+            }
+            (Some(_), _) => Some(self.learner.student.valid()),
+        };
         let steps = Loader::len(&self.training, self.recipe.batch);
         let bar = progress_bar((stage.epochs * steps) as u64, (self.progress.epoch * steps) as u64);
         loop {
@@ -140,6 +167,10 @@ impl<'a> Run<'a> {
                 transfer.watch(&done.terms, &weights, steps)?;
             }
             self.learner = done.learner;
+            if let Some(ema) = self.recipe.ema {
+                let share = schedule::ema_share(ema, at);
+                self.average = self.average.take().map(|average| average.moved_toward(&self.learner.student, share));
+            }
             self.progress.seen += self.recipe.batch as u64;
             self.progress.steps += 1;
             self.metrics.step(&stage.name, &self.progress, rate, &done.terms, done.norm)?;
@@ -159,7 +190,7 @@ impl<'a> Run<'a> {
 
     /// Mean loss of the head over the validation frames, as the detector sees them.
     fn validate(&self, sampler: &Arc<Sampler>) -> Result<Means, TrainError> {
-        let student = self.learner.student.valid();
+        let student = self.average.clone().unwrap_or_else(|| self.learner.student.valid());
         let mut means = Means::default();
         for batch in Loader::validation(sampler) {
             let batch = batch?;
@@ -173,14 +204,9 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self) -> Result<(), TrainError> {
-        let (learner, optimizer) = (self.learner.clone(), self.optimizer.clone());
-        Checkpoint { learner, optimizer, progress: self.progress }.save(self.folder)
+        let (learner, average, optimizer) = (self.learner.clone(), self.average.clone(), self.optimizer.clone());
+        Checkpoint { learner, average, optimizer, progress: self.progress }.save(self.folder)
     }
-}
-
-fn new_optimizer(recipe: &Recipe) -> ModuleOptimizer {
-    let config = &recipe.optimizer;
-    AdamConfig::new().with_beta_1(config.beta1).with_beta_2(config.beta2).with_epsilon(config.epsilon).init()
 }
 
 /// The pictures of a batch as a tensor `[pictures, 3, height, width]`.

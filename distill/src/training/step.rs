@@ -73,8 +73,8 @@ pub(super) fn step(
         return Err(TrainError::NotANumber { step, what: "the gradient".into() });
     }
     let mut gradients = mean.mean;
-    if norm > recipe.optimizer.clip_norm {
-        let mut scale = Scale { gradients: &mut gradients, factor: recipe.optimizer.clip_norm / norm };
+    if norm > recipe.optimizer.clip_norm() {
+        let mut scale = Scale { gradients: &mut gradients, factor: recipe.optimizer.clip_norm() / norm };
         learner.visit(&mut scale);
     }
     let Learner { student, adapters } = optimizer.step(rate, learner, gradients);
