@@ -1,4 +1,5 @@
-//! Where every feature map lives: concatenations joined in place, memory reused by lifetime.
+//! Where every feature map lives: concatenations joined in place, memory reused by lifetime. What only exists pooled
+//! stands in the map of its pool.
 
 use super::{
     layout::{Buffer, Element, Layout, Map},
@@ -15,11 +16,11 @@ pub(super) struct Placement {
     pub(super) layers: Vec<Map>,
     /// Size of the memory that they share.
     pub(super) bytes: usize,
-    /// For each layer, the concatenation in whose map it stands, and its first channel there.
+    /// For each layer, the concatenation or pool in whose map it stands, and its first channel there.
     homes: Vec<Option<(usize, usize)>>,
 }
 
-/// What shares one buffer: a layer (its `root`) and, if that is a concatenation, the layers joined in it.
+/// What shares one buffer: a layer (its `root`) and the layers that stand in its map.
 struct Group {
     /// `None` for the image, which stands alone.
     root: Option<usize>,
@@ -29,9 +30,17 @@ struct Group {
 }
 
 impl Placement {
-    /// Plans the memory. `elements` says what the values of each layer are; with `keep` no layer's memory is reused.
-    pub(super) fn new(network: &Network, layout: Layout, image: Element, elements: &[Element], keep: bool) -> Self {
-        let homes = homes(network);
+    /// Plans the memory. `elements` says what the values of each layer are, `pools` which of them only exist in which pool;
+    /// with `keep` no layer's memory is reused.
+    pub(super) fn new(
+        network: &Network,
+        layout: Layout,
+        image: Element,
+        elements: &[Element],
+        pools: &[Option<usize>],
+        keep: bool,
+    ) -> Self {
+        let homes = homes(network, pools);
         let roots: Vec<_> = (0..homes.len()).map(|layer| root(&homes, layer)).collect();
         let groups = groups(network, layout, image, elements, &roots, keep);
         let (offsets, bytes) = allocate(&groups);
@@ -62,9 +71,9 @@ impl Placement {
     }
 }
 
-/// The first concatenation that reads a layer becomes its home; any further one has to copy.
-fn homes(network: &Network) -> Vec<Option<(usize, usize)>> {
-    let mut homes = vec![None; network.layers().len()];
+/// A layer's pool, or the first concatenation that reads it, becomes its home; any further one has to copy.
+fn homes(network: &Network, pools: &[Option<usize>]) -> Vec<Option<(usize, usize)>> {
+    let mut homes: Vec<_> = pools.iter().map(|pool| pool.map(|pool| (pool, 0))).collect();
     for (concat, layer) in network.layers().iter().enumerate() {
         if layer.operation != Operation::Concat {
             continue;
@@ -166,7 +175,8 @@ mod tests {
     fn place(topology: Topology, keep: bool) -> (Network, Placement) {
         let network = NetworkSpec::preset(topology).build().unwrap();
         let byte = Element::Byte { zero_point: 7 };
-        let placement = Placement::new(&network, Layout::Interleaved, byte, &vec![byte; network.layers().len()], keep);
+        let count = network.layers().len();
+        let placement = Placement::new(&network, Layout::Interleaved, byte, &vec![byte; count], &vec![None; count], keep);
         (network, placement)
     }
 
