@@ -51,7 +51,7 @@ pub(super) struct Tiled {
 enum Packed {
     /// `[block][step][group]`.
     Signs(Vec<Signs>),
-    /// `[block][step][high, low][group]`.
+    /// `[block][high, low][step][group]`.
     Words(Vec<Group>),
 }
 
@@ -158,16 +158,20 @@ impl Tiled {
         // SAFETY: as for signs.
         let tiles = unsafe { self.tiles.load() };
         let weights = words[block * self.steps.len() * 2 * GROUPS..][..self.steps.len() * 2 * GROUPS].as_ptr();
+        let low = 2 * self.grid.strip_columns();
         for strip in self.grid.item(item) {
+            let mut last_low = sums.wrapping_add(low);
             for operands in self.operands(&strip, memory, woven, sums) {
                 for row in 0..strip.rows.len() {
                     let window = operands.window.wrapping_add(row * operands.below);
                     let sums = operands.sums.wrapping_add(row * operands.sums_below);
-                    let low_sums = sums.wrapping_add(2 * self.grid.strip_columns());
                     // SAFETY: as for signs; the sums of low bytes follow those of high bytes.
-                    unsafe { tiles.words(Operands { window, sums, ..operands }, &self.offsets, weights, low_sums) };
+                    unsafe { tiles.words(Operands { window, sums, ..operands }, &self.offsets, weights, last_low) };
+                    last_low = sums.wrapping_add(low);
                 }
             }
+            // SAFETY: as above.
+            unsafe { tiles.store_low(last_low) };
             // SAFETY: as for signs.
             unsafe { finish::<true>(self, &strip, block, sums, memory) };
         }

@@ -179,50 +179,67 @@ impl Tiles {
     }
 
     /// The products of one tile of windows and 16-bit weights: to `sums` those of the weights' high bytes, which are
-    /// signed, to `low_sums` those of the low ones, which are not. For each step there are the groups of the high bytes,
-    /// then those of the low ones.
+    /// signed; those of the low ones, which are not, stay in tiles, and the last call's go to `last_low`. So no store
+    /// waits for products that were begun just before it, and keeps others waiting. The groups of the high bytes come
+    /// first, then those of the low ones.
     ///
     /// # Safety
-    /// 64 bytes can be read at every step of every window, there are 2 · [`GROUPS`] groups for each step, and the sums can
-    /// be written. There is at least one step.
-    pub(super) unsafe fn words(&self, operands: Operands, offsets: &[usize], weights: *const Group, low_sums: *mut Sums) {
+    /// As for [`Tiles::add_two`], with twice as many groups; `last_low` can be written, even by the first call.
+    pub(super) unsafe fn words(&self, operands: Operands, offsets: &[usize], weights: *const Group, last_low: *mut Sums) {
         let Operands { window, distance, sums, .. } = operands;
+        macro_rules! products {
+            ($dot:literal, $left:literal, $right:literal, $weights:expr) => {
+                asm!(
+                    concat!("tilezero ", $left),
+                    concat!("tilezero ", $right),
+                    "2:",
+                    "mov {at}, [{offset}]",
+                    "add {at}, {window}",
+                    "tileloadd tmm4, [{at} + {distance}]",
+                    "tileloadd tmm6, [{weights} + {pitch}]",
+                    concat!($dot, " ", $left, ", tmm4, tmm6"),
+                    "tileloadd tmm7, [{weights} + {pitch} + 64]",
+                    concat!($dot, " ", $right, ", tmm4, tmm7"),
+                    "add {weights}, 2048",
+                    "add {offset}, 8",
+                    "cmp {offset}, {end}",
+                    "jne 2b",
+                    at = out(reg) _,
+                    offset = inout(reg) offsets.as_ptr() => _,
+                    end = in(reg) offsets.as_ptr_range().end,
+                    weights = inout(reg) $weights => _,
+                    window = in(reg) window,
+                    distance = in(reg) distance,
+                    pitch = in(reg) size_of::<Group>(),
+                    options(nostack, readonly)
+                )
+            };
+        }
         // SAFETY: promised by the caller; the tiles are as large as the configuration says.
         unsafe {
+            products!("tdpbusd", "tmm0", "tmm1", weights);
+            self.store_low(last_low);
+            products!("tdpbuud", "tmm2", "tmm3", weights.add(offsets.len() * GROUPS));
             asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                "mov {at}, [{offset}]",
-                "add {at}, {window}",
-                "tileloadd tmm4, [{at} + {distance}]",
-                "tileloadd tmm6, [{weights} + {pitch}]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{weights} + {pitch} + 64]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tileloadd tmm6, [{weights} + {pitch} + 2048]",
-                "tdpbuud tmm2, tmm4, tmm6",
-                "tileloadd tmm7, [{weights} + {pitch} + 2112]",
-                "tdpbuud tmm3, tmm4, tmm7",
-                "add {weights}, 4096",
-                "add {offset}, 8",
-                "cmp {offset}, {end}",
-                "jne 2b",
-                "tilestored [{high_sums} + {pitch}], tmm0",
-                "tilestored [{high_sums} + {pitch} + 64], tmm1",
-                "tilestored [{low_sums} + {pitch}], tmm2",
-                "tilestored [{low_sums} + {pitch} + 64], tmm3",
-                at = out(reg) _,
-                offset = inout(reg) offsets.as_ptr() => _,
-                end = in(reg) offsets.as_ptr_range().end,
-                weights = inout(reg) weights => _,
-                window = in(reg) window,
-                distance = in(reg) distance,
-                high_sums = in(reg) sums,
-                low_sums = in(reg) low_sums,
-                pitch = in(reg) size_of::<Sums>(),
+                "tilestored [{sums} + {pitch}], tmm0",
+                "tilestored [{sums} + {pitch} + 64], tmm1",
+                sums = in(reg) sums, pitch = in(reg) size_of::<Sums>(),
+                options(nostack)
+            );
+        }
+    }
+
+    /// Stores what the last call of [`Tiles::words`] left.
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn store_low(&self, last_low: *mut Sums) {
+        // SAFETY: as there.
+        unsafe {
+            asm!(
+                "tilestored [{sums} + {pitch}], tmm2",
+                "tilestored [{sums} + {pitch} + 64], tmm3",
+                sums = in(reg) last_low, pitch = in(reg) size_of::<Sums>(),
                 options(nostack)
             );
         }

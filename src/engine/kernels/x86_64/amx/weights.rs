@@ -47,20 +47,22 @@ fn bits(row: &[u8], first: usize) -> u64 {
     (u128::from_le_bytes(*bytes) >> (first % 8)) as u64
 }
 
-/// 16-bit weights `[block][step][high, low][group]`, as a signed high byte and an unsigned low one; what does not exist
+/// 16-bit weights `[block][high, low][step][group]`, as a signed high byte and an unsigned low one; what does not exist
 /// is 0.
 pub(super) fn words(weights: &[i16], window: Window, filters: usize, steps: &[Step], folded: bool) -> Vec<Group> {
     let groups = steps.len() * 2 * GROUPS;
     let mut packed = vec![Group([[0; 4]; LANES]); filters.div_ceil(LANES) * groups];
     for (filter, row) in weights.chunks_exact(window.inputs()).enumerate() {
         let block = &mut packed[filter / LANES * groups..][..groups];
-        for (step, block) in steps.iter().zip(block.chunks_exact_mut(2 * GROUPS)) {
+        let (high_bytes, low_bytes) = block.split_at_mut(groups / 2);
+        for (index, step) in steps.iter().enumerate() {
             for (at, input) in step.inputs.clone().enumerate() {
                 let input = if folded { fold::in_window(window, input) } else { input };
                 let [low, high] = row[window.in_model(input)].to_le_bytes();
                 let column = column(filter % LANES);
-                block[at / 4].0[column][at % 4] = high;
-                block[GROUPS + at / 4].0[column][at % 4] = low;
+                let group = index * GROUPS + at / 4;
+                high_bytes[group].0[column][at % 4] = high;
+                low_bytes[group].0[column][at % 4] = low;
             }
         }
     }
