@@ -170,14 +170,21 @@ fn overlap(a: &RangeInclusive<usize>, b: &RangeInclusive<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{NetworkSpec, Topology};
+    use crate::{
+        engine::plan::pools,
+        network::{NetworkSpec, Topology},
+    };
 
     fn place(topology: Topology, keep: bool) -> (Network, Placement) {
         let network = NetworkSpec::preset(topology).build().unwrap();
-        let byte = Element::Byte { zero_point: 7 };
-        let count = network.layers().len();
-        let placement = Placement::new(&network, Layout::Interleaved, byte, &vec![byte; count], &vec![None; count], keep);
+        let pools = vec![None; network.layers().len()];
+        let placement = place_with(&network, &pools, keep);
         (network, placement)
+    }
+
+    fn place_with(network: &Network, pools: &[Option<usize>], keep: bool) -> Placement {
+        let byte = Element::Byte { zero_point: 7 };
+        Placement::new(network, Layout::Interleaved, byte, &vec![byte; pools.len()], pools, keep)
     }
 
     #[test]
@@ -205,15 +212,37 @@ mod tests {
     fn what_lives_at_the_same_time_does_not_overlap() {
         for topology in Topology::ALL {
             let (network, placement) = place(topology, false);
-            for (index, layer) in network.layers().iter().enumerate().filter(|(_, l)| l.operation != Operation::Concat) {
-                let span = |map: &Map| {
-                    let (h, w) = (map.shape.height as isize, map.shape.width as isize);
-                    let border = map.border as isize;
-                    map.at(0, -border, -border)..=map.at(map.shape.channels - 1, h - 1 + border, w - 1 + border)
-                };
-                let (from, to) = (span(placement.source(layer.inputs[0])), span(&placement.layers[index]));
-                assert!(!overlap(&from, &to), "{topology}: {} overwrites what it reads", layer.name);
-            }
+            check_overlaps(&network, &placement, &[]);
+            let pools = pools(&network);
+            check_overlaps(&network, &place_with(&network, &pools, false), &pools);
         }
+    }
+
+    fn check_overlaps(network: &Network, placement: &Placement, pools: &[Option<usize>]) {
+        for (index, layer) in network.layers().iter().enumerate() {
+            if layer.operation == Operation::Concat || pools.contains(&Some(index)) {
+                continue; // reads where it stands
+            }
+            let span = |map: &Map| {
+                let (h, w) = (map.shape.height as isize, map.shape.width as isize);
+                let border = map.border as isize;
+                map.at(0, -border, -border)..=map.at(map.shape.channels - 1, h - 1 + border, w - 1 + border)
+            };
+            let (from, to) = (span(placement.source(layer.inputs[0])), span(&placement.layers[index]));
+            assert!(!overlap(&from, &to), "{}: {} overwrites what it reads", network.name(), layer.name);
+        }
+    }
+
+    #[test]
+    fn what_only_exists_pooled_stands_in_its_pool() {
+        let (network, unpooled) = place(Topology::DarknetYolo, false);
+        let pools = pools(&network);
+        let placement = place_with(&network, &pools, false);
+        let named: Vec<_> = (0..pools.len()).filter(|&i| pools[i].is_some()).map(|i| &*network.layers()[i].name).collect();
+        // The last pool's input is joined with others.
+        assert_eq!(named, ["conv0", "conv2", "conv6", "conv10"]);
+        assert_eq!(placement.layers[0].at(5, 3, 4), placement.layers[1].at(5, 3, 4));
+        assert_eq!(placement.layers[0].shape, network.shapes()[1]);
+        assert!(placement.bytes < unpooled.bytes / 2);
     }
 }

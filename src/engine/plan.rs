@@ -191,7 +191,7 @@ impl Builder<'_> {
 }
 
 /// For each dense convolution that only a pool reads, that pool.
-fn pools(network: &Network) -> Vec<Option<usize>> {
+pub(super) fn pools(network: &Network) -> Vec<Option<usize>> {
     let layers = network.layers();
     let pool = |index: usize| {
         let mut readers = (0..layers.len()).filter(|&reader| layers[reader].inputs.contains(&Source::Layer(index)));

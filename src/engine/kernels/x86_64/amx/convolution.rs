@@ -28,7 +28,7 @@ pub(super) const STRIP: usize = 128;
 /// Sums of an item that keeps them from chunk to chunk, at most.
 pub(super) const SUMS: usize = 768;
 /// Sums of an item that does not, at most.
-pub(super) const ITEM: usize = 4096;
+pub(super) const ITEM: usize = 2048;
 
 /// A dense convolution, and the pool behind it.
 pub(super) struct Tiled {
@@ -194,7 +194,8 @@ impl Tiled {
             Some(_) => self.input.at(self.input.shape.channels, 2, 2) - self.input.at(0, 0, 0),
             None => self.offsets[self.offsets.len() - 1] + self.steps[self.steps.len() - 1].inputs.len(),
         };
-        // A last step may read up to 63 bytes past that, which are the memory's or its slack.
+        // A last step may read up to 63 bytes past that, which are the memory's or its slack. Whatever stands there, and
+        // whoever writes it meanwhile, it is multiplied by 0.
         let inputs = memory.read::<u8>(&self.input).start(first, last - first + reach);
         let below = self.stride * self.input.row_stride;
         let (window, distance, below) = match &self.fold {
