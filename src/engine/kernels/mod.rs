@@ -50,6 +50,7 @@ pub(super) struct Convolution<'a> {
     /// 1 or 2.
     pub(super) stride: usize,
     /// Is the output the maximum over 2×2 windows, stride 2, of the convolution's values? Only if the kernel pools.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel does not pool"))]
     pub(super) pool: bool,
     /// The weights; integers go with bytes, floats with floats, bits with both.
     pub(super) weights: Weights<'a>,
