@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model_file::{Model, Quantization},
-    network::{Activation, Depthwise, Operation, Source},
+    network::{Activation, Depthwise, Network, Operation, Source},
 };
 
 /// All that is decided at load.
@@ -85,13 +85,14 @@ impl Builder<'_> {
         let network = &self.model.network;
         let elements: Vec<_> = (0..network.layers().len()).map(|layer| self.element(layer)).collect();
         let image = self.byte_or_float(Some(IMAGE));
-        let placement = Placement::new(network, self.kernel.layout(), image, &elements, keep);
+        let pools = if keep || !self.kernel.pools() { vec![None; elements.len()] } else { pools(network) };
+        let placement = Placement::new(network, self.kernel.layout(), image, &elements, &pools, keep);
 
         // Zeroed, which is what the border of the image holds in both modes.
         let memory = Memory::new(placement.bytes)?;
         let mut steps = Vec::new();
         for index in 0..network.layers().len() {
-            self.push_layer(index, &placement, &mut steps)?;
+            self.push_layer(index, &placement, &pools, &mut steps)?;
         }
         Ok(Plan { memory, image: placement.image, layers: placement.layers, steps })
     }
@@ -113,7 +114,13 @@ impl Builder<'_> {
         }
     }
 
-    fn push_layer(&self, index: usize, placement: &Placement, steps: &mut Vec<Step>) -> Result<(), EngineError> {
+    fn push_layer(
+        &self,
+        index: usize,
+        placement: &Placement,
+        pools: &[Option<usize>],
+        steps: &mut Vec<Step>,
+    ) -> Result<(), EngineError> {
         let network = &self.model.network;
         let layer = &network.layers()[index];
         let input = placement.source(layer.inputs[0]);
@@ -121,12 +128,13 @@ impl Builder<'_> {
         let work = match &layer.operation {
             Operation::Convolution(c) => {
                 let convolution = self.convolution(index, (c.kernel, c.stride, c.activation), input, output)?;
-                self.kernel.convolution(convolution)
+                self.kernel.convolution(Convolution { pool: pools[index].is_some(), ..convolution })
             }
             Operation::Depthwise(d) => {
                 let convolution = self.convolution(index, (Depthwise::KERNEL, d.stride, d.activation), input, output)?;
                 self.kernel.depthwise(convolution)
             }
+            Operation::MaxPool if pools.contains(&Some(index)) => return Ok(()),
             Operation::MaxPool => self.kernel.max_pool(input.clone(), output.clone()),
             Operation::SpaceToDepth { block } => moves::space_to_depth(input.clone(), output.clone(), *block),
             Operation::Concat => {
@@ -158,7 +166,8 @@ impl Builder<'_> {
                     .map_err(|reason| EngineError::layer(network, index, reason))?
             }
         };
-        Ok(Convolution { kernel, stride, weights, epilogue, input: input.clone(), output: output.clone() })
+        let (input, output) = (input.clone(), output.clone());
+        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output })
     }
 
     /// What a concatenation has to copy: the inputs that do not stand in its map.
@@ -177,6 +186,19 @@ impl Builder<'_> {
         }
         copies
     }
+}
+
+/// For each dense convolution that only a pool reads, that pool.
+pub(super) fn pools(network: &Network) -> Vec<Option<usize>> {
+    let layers = network.layers();
+    let pool = |index: usize| {
+        let mut readers = (0..layers.len()).filter(|&reader| layers[reader].inputs.contains(&Source::Layer(index)));
+        let (reader, None) = (readers.next()?, readers.next()) else { return None };
+        let fits =
+            matches!(layers[index].operation, Operation::Convolution(_)) && layers[reader].operation == Operation::MaxPool;
+        fits.then_some(reader)
+    };
+    (0..layers.len()).map(pool).collect()
 }
 
 /// The model's activation ranges, if int8 mode can use them.

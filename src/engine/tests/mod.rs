@@ -180,15 +180,16 @@ fn the_largest_sums_are_exact() {
     }
 }
 
-/// Channels that fill registers and tiles, and maps of several items, with a last item of any size.
+/// Channels that fill registers and tiles, and maps of several items, with a last item of any size. So many inputs that no
+/// kernel sums them in one go, where the last tile of a row repeats positions of the one before.
 #[test]
 fn whole_blocks_of_channels_are_exact() {
-    for (width, height) in [(31, 29), (13, 13), (5, 3), (40, 10), (1, 1)] {
+    for (width, height) in [(31, 29), (13, 13), (17, 3), (40, 10), (1, 1), (83, 5)] {
         let wishes = [
             convolution(64, 1, 1, Precision::Full),
             depthwise(1),
-            convolution(128, 3, 1, Precision::Binary),
-            convolution(96, 1, 1, Precision::Binary),
+            convolution(256, 3, 1, Precision::Binary),
+            convolution(96, 3, 1, Precision::Binary),
             depthwise(2),
             convolution(72, 3, 1, Precision::Full),
             convolution(33, 3, 2, Precision::Binary),
@@ -221,6 +222,38 @@ fn many_filters_are_exact() {
     }
     for kernel in kernels(Mode::F32) {
         check_f32(&model, &image, kernel);
+    }
+}
+
+/// A pool behind a convolution may be computed with it. Maps of one tile, of several, of several strips; few channels and
+/// many; a pool that is joined with others.
+#[test]
+fn pooled_convolutions_are_exact() {
+    let pool = || Wish { from: vec![0], operation: Operation::MaxPool };
+    for (width, height) in [(4, 4), (52, 8), (60, 4), (208, 4), (300, 8)] {
+        let wishes = [
+            convolution(40, 3, 1, Precision::Full),
+            pool(),
+            convolution(9, 1, 1, Precision::Binary),
+            convolution(136, 3, 1, Precision::Binary),
+            convolution(70, 3, 1, Precision::Binary),
+            pool(),
+            convolution(6, 1, 1, Precision::Binary),
+            convolution(33, 3, 1, Precision::Binary),
+            Wish { from: vec![0, 2], operation: Operation::Concat },
+        ];
+        let mut random = Random(width as u64);
+        let model = calibrated(network(InputSize { width, height }, &wishes), &mut random);
+        let image = models::image(model.network.input(), &mut random);
+        let output = |kernel| {
+            let mut session = session(&model, Mode::Int8, 2, kernel, false);
+            run(&mut session, &image);
+            session.output().to_array()
+        };
+        let expected = output("portable");
+        for kernel in kernels(Mode::Int8) {
+            assert!(output(kernel) == expected, "{kernel} at {width}x{height}");
+        }
     }
 }
 
