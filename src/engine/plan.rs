@@ -67,10 +67,8 @@ fn fill_border(map: &Map, memory: &Memory) {
 fn fill_border_with<T: Value>(map: &Map, memory: &Memory) {
     let zero = T::zero(map.element).expect("the kind of value was asked for");
     let writer = memory.write::<T>(map);
-    for (start, len) in map.border_runs() {
-        // SAFETY: only this item uses the border of the output; the work writes inside the map.
-        unsafe { writer.run(start, len) }.fill(zero);
-    }
+    // SAFETY: only this item uses the border of the output; the work writes inside the map.
+    map.for_each_border_run(|start, len| unsafe { writer.run(start, len) }.fill(zero));
 }
 
 struct Builder<'a> {
