@@ -5,13 +5,19 @@
 //! stands for 0), so that no kernel branches at the edge. The border right of a row is the border left of the next one,
 //! so positions run through the whole buffer with one stride.
 
+use super::memory::Memory;
 use crate::network::Shape;
+use std::iter;
 
 /// In which order a kernel wants the values of a feature map. A plan uses one layout throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// `[y][x][channel]`: all channels of a position stand together.
     Interleaved,
+    /// `[channel][y][x]`: all positions of a channel stand together. After each plane a whole [`Memory::ALIGNMENT`] may be
+    /// read past its end.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel is interleaved"))]
+    Planar,
 }
 
 /// What one value is.
@@ -75,8 +81,27 @@ impl Map {
         Self { element, ..self }
     }
 
+    /// Offset and length of each run of neighbouring values of the border.
+    pub(super) fn border_runs(&self) -> Box<dyn Iterator<Item = (usize, usize)> + '_> {
+        let channels = self.shape.channels;
+        match self.layout {
+            Layout::Interleaved => Box::new(self.border_positions().map(move |(y, x)| (self.at(0, y, x), channels))),
+            Layout::Planar => Box::new((0..channels).flat_map(|channel| self.border_of_plane(channel))),
+        }
+    }
+
+    /// The border of one channel: all before its first value, the places between its rows, all after its last value.
+    fn border_of_plane(&self, channel: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let (height, width) = (self.shape.height as isize, self.shape.width as isize);
+        let between = (0..height - 1).map(move |y| (self.at(channel, y, width), 1));
+        let ends = [self.at(channel, -1, -1), self.at(channel, height - 1, width)];
+        let ends = ends.map(|start| (start, self.row_stride + 1));
+        let all = iter::once(ends[0]).chain(between).chain(iter::once(ends[1]));
+        all.filter(|_| self.border > 0)
+    }
+
     /// Positions `(y, x)` of the border, each once.
-    pub(super) fn border_positions(&self) -> impl Iterator<Item = (isize, isize)> + use<> {
+    fn border_positions(&self) -> impl Iterator<Item = (isize, isize)> + use<> {
         let (height, width) = (self.shape.height as isize, self.shape.width as isize);
         let rows = if self.border > 0 { -1..height + 1 } else { 0..0 };
         rows.flat_map(move |y| {
@@ -108,10 +133,24 @@ impl Buffer {
         self.shape.width + self.border
     }
 
+    fn positions(&self) -> usize {
+        (self.shape.height + 2 * self.border) * self.row_positions() + self.border
+    }
+
+    /// Values of a plane and what follows it. An odd number of cache lines, so that neighbouring planes do not compete for
+    /// the same places in a cache.
+    fn plane(&self) -> usize {
+        let lines = (self.positions() * self.element.bytes()).div_ceil(Memory::ALIGNMENT) + 1;
+        (lines | 1) * Memory::ALIGNMENT / self.element.bytes()
+    }
+
     /// Its size.
     pub(super) fn bytes(&self) -> usize {
-        let positions = (self.shape.height + 2 * self.border) * self.row_positions() + self.border;
-        positions * self.shape.channels * self.element.bytes()
+        let values = match self.layout {
+            Layout::Interleaved => self.positions() * self.shape.channels,
+            Layout::Planar => self.plane() * self.shape.channels,
+        };
+        values * self.element.bytes()
     }
 
     /// The feature map that fills it, once it stands at `offset` bytes from the start of the plan's memory.
@@ -119,6 +158,7 @@ impl Buffer {
         debug_assert!(offset.is_multiple_of(self.element.bytes()));
         let (pixel_stride, channel_stride) = match self.layout {
             Layout::Interleaved => (self.shape.channels, 1),
+            Layout::Planar => (1, self.plane()),
         };
         let row_stride = self.row_positions() * pixel_stride;
         Map {
@@ -140,38 +180,56 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
 
-    fn buffer(channels: usize, height: usize, width: usize, border: usize) -> Buffer {
+    fn buffer(layout: Layout, channels: usize, height: usize, width: usize, border: usize) -> Buffer {
         let shape = Shape { channels, height, width };
-        Buffer { shape, element: Element::Float, layout: Layout::Interleaved, border }
+        Buffer { shape, element: Element::Float, layout, border }
     }
 
     #[test]
     fn a_small_map_stands_where_it_should() {
         // Two rows of three pixels with one border column: pitch 4.
-        let map = buffer(2, 2, 3, 1).map(64);
+        let buffer = buffer(Layout::Interleaved, 2, 2, 3, 1);
+        let map = buffer.map(64);
         assert_eq!(map.at(0, -1, -1), 16);
         assert_eq!(map.at(0, 0, 0), 16 + (4 + 1) * 2);
         assert_eq!(map.at(1, 1, 2), 16 + (4 + 1 + 4 + 2) * 2 + 1);
         assert_eq!(map.at(0, 0, 3), map.at(0, 1, -1));
-        assert_eq!(buffer(2, 2, 3, 1).bytes(), (4 * 4 + 1) * 2 * 4);
+        assert_eq!(buffer.bytes(), (4 * 4 + 1) * 2 * 4);
+        assert_eq!(map.channels(1, 1).at(0, 1, 2), map.at(1, 1, 2));
+    }
+
+    #[test]
+    fn a_small_planar_map_stands_where_it_should() {
+        // 17 positions are 68 bytes: two lines of 16 floats, and one that may be read.
+        let buffer = buffer(Layout::Planar, 2, 2, 3, 1);
+        let map = buffer.map(64);
+        assert_eq!(map.at(0, -1, -1), 16);
+        assert_eq!(map.at(1, 1, 2), 16 + 48 + 4 + 1 + 4 + 2);
+        assert_eq!(map.at(0, 0, 3), map.at(0, 1, -1));
+        assert_eq!(buffer.bytes(), 2 * 3 * 64);
         assert_eq!(map.channels(1, 1).at(0, 1, 2), map.at(1, 1, 2));
     }
 
     proptest! {
         #[test]
-        fn values_and_border_fill_the_buffer_once(channels in 1usize..5, height in 1usize..6, width in 1usize..6, border in 0usize..2) {
-            let buffer = buffer(channels, height, width, border);
+        fn values_and_border_fill_the_buffer_once(
+            planar: bool, channels in 1usize..5, height in 1usize..6, width in 1usize..6, border in 0usize..2,
+        ) {
+            let layout = if planar { Layout::Planar } else { Layout::Interleaved };
+            let buffer = buffer(layout, channels, height, width, border);
             let map = buffer.map(0);
-            let inside = (0..height as isize).flat_map(|y| (0..width as isize).map(move |x| (y, x)));
             let mut seen = HashSet::new();
-            for (y, x) in inside.chain(map.border_positions()) {
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y as isize, x as isize))) {
                 for channel in 0..channels {
-                    let offset = map.at(channel, y, x);
-                    prop_assert!(offset < buffer.bytes() / 4);
-                    prop_assert!(seen.insert(offset), "({y}, {x}) stands where another value does");
+                    prop_assert!(seen.insert(map.at(channel, y, x)), "({y}, {x}) stands where another value does");
                 }
             }
-            prop_assert_eq!(seen.len(), buffer.bytes() / 4);
+            for offset in map.border_runs().flat_map(|(start, len)| start..start + len) {
+                prop_assert!(seen.insert(offset), "{offset} is in the border twice, or not in the border");
+            }
+            prop_assert_eq!(seen.len(), channels * ((height + 2 * border) * (width + border) + border));
+            let past = if planar { Memory::ALIGNMENT / 4 } else { 0 };
+            prop_assert!(seen.iter().all(|offset| offset + past < buffer.bytes() / 4));
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     arithmetic::{self, IMAGE},
     calibrate, check,
     kernels::{Convolution, Kernel, Work, moves},
-    layout::{Element, Layout, Map},
+    layout::{Element, Map},
     memory::{Memory, Value},
     placement::Placement,
 };
@@ -67,11 +67,9 @@ fn fill_border(map: &Map, memory: &Memory) {
 fn fill_border_with<T: Value>(map: &Map, memory: &Memory) {
     let zero = T::zero(map.element).expect("the kind of value was asked for");
     let writer = memory.write::<T>(map);
-    for (y, x) in map.border_positions() {
-        match map.layout {
-            // SAFETY: only this item uses the border of the output; the work writes inside the map.
-            Layout::Interleaved => unsafe { writer.run(map.at(0, y, x), map.shape.channels) }.fill(zero),
-        }
+    for (start, len) in map.border_runs() {
+        // SAFETY: only this item uses the border of the output; the work writes inside the map.
+        unsafe { writer.run(start, len) }.fill(zero);
     }
 }
 
@@ -137,7 +135,7 @@ impl Builder<'_> {
                 self.kernel.depthwise(convolution)
             }
             Operation::MaxPool if pools.contains(&Some(index)) => return Ok(()),
-            Operation::MaxPool => moves::max_pool(input.clone(), output.clone()),
+            Operation::MaxPool => self.kernel.max_pool(input.clone(), output.clone()),
             Operation::SpaceToDepth { block } => moves::space_to_depth(input.clone(), output.clone(), *block),
             Operation::Concat => {
                 steps.extend(self.copies(index, placement));

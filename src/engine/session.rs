@@ -162,17 +162,28 @@ impl Input<'_> {
     pub fn write_row(&mut self, y: usize, rgb: &[u8]) {
         assert!(y < self.height(), "row {y} of an input of {} rows", self.height());
         assert_eq!(rgb.len(), 3 * self.width(), "bytes in a row of an input {} pixels wide", self.width());
-        let (at, len) = match self.map.layout {
-            Layout::Interleaved => (self.map.at(0, y as isize, 0), rgb.len()),
-        };
         match self.map.element {
-            Element::Byte { .. } => self.memory.run_mut(self.map, at, len).copy_from_slice(rgb),
-            Element::Float => {
-                for (value, &byte) in self.memory.run_mut(self.map, at, len).iter_mut().zip(rgb) {
-                    *value = f32::from(byte) / 255.0;
-                }
-            }
+            Element::Byte { .. } => self.write(y, rgb, |byte| byte),
+            Element::Float => self.write(y, rgb, |byte| f32::from(byte) / 255.0),
         }
+    }
+
+    fn write<T: Value>(&mut self, y: usize, rgb: &[u8], value: impl Fn(u8) -> T) {
+        match self.map.layout {
+            Layout::Interleaved => self.fill(0, y, rgb.iter(), value),
+            Layout::Planar => (0..3).for_each(|channel| self.fill(channel, y, rgb[channel..].iter().step_by(3), &value)),
+        }
+    }
+
+    fn fill<'a, T: Value>(
+        &mut self,
+        channel: usize,
+        y: usize,
+        bytes: impl ExactSizeIterator<Item = &'a u8>,
+        value: impl Fn(u8) -> T,
+    ) {
+        let values = self.memory.run_mut(self.map, self.map.at(channel, y as isize, 0), bytes.len());
+        values.iter_mut().zip(bytes).for_each(|(to, &byte)| *to = value(byte));
     }
 }
 

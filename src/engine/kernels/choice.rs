@@ -18,8 +18,9 @@ use std::{
 
 /// Kinds of layer that are timed, those with the most multiply-adds.
 const TRIALS: usize = 2;
-/// Filters of a trial.
-const FILTERS: usize = 32;
+/// Channels and filters of a trial, at most: what a kernel does once for all filters must not weigh more than it will.
+const CHANNELS: usize = 192;
+const FILTERS: usize = 256;
 /// Positions of a trial, about.
 const POSITIONS: usize = 96;
 /// Runs of a trial, of which the quickest counts.
@@ -45,12 +46,12 @@ pub(in crate::engine) fn choose(
 /// The quickest of some kernels, the last of which is the portable one: wherever another runs, that one is slower.
 fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Option<&'static dyn Kernel> {
     let (&last, others) = usable.split_last()?;
-    if others.len() < 2 || mode == Mode::F32 {
+    if others.len() < 2 {
         return Some(others.first().copied().unwrap_or(last));
     }
     let trials = trials(network);
     let time = |kernel: &&'static dyn Kernel| {
-        let time: Duration = trials.iter().map(|trial| trial.time(*kernel)).sum();
+        let time: Duration = trials.iter().map(|trial| trial.time(*kernel, mode)).sum();
         log::debug!("kernel {}: {time:?} for the trial layers", kernel.name());
         time
     };
@@ -61,6 +62,7 @@ fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Op
 #[derive(Clone, Copy, PartialEq)]
 struct Trial {
     input: Shape,
+    filters: usize,
     kernel: usize,
     stride: usize,
 }
@@ -76,7 +78,8 @@ fn trials(network: &Network) -> Vec<Trial> {
         {
             let source = network.source_shape(layer.inputs[0]);
             let height = (POSITIONS / source.width).clamp(1, source.height);
-            let trial = Trial { input: Shape { height, ..source }, kernel: c.kernel, stride: c.stride };
+            let input = Shape { channels: source.channels.min(CHANNELS), height, ..source };
+            let trial = Trial { input, filters: c.filters.min(FILTERS), kernel: c.kernel, stride: c.stride };
             if !trials.contains(&trial) {
                 trials.push(trial);
             }
@@ -89,19 +92,22 @@ fn trials(network: &Network) -> Vec<Trial> {
 }
 
 impl Trial {
-    fn time(&self, kernel: &dyn Kernel) -> Duration {
+    fn time(&self, kernel: &dyn Kernel, mode: Mode) -> Duration {
         let Shape { channels, height, width } = self.input;
         let sides = |side: usize| side.div_ceil(self.stride);
-        let buffer =
-            |shape, border| Buffer { shape, element: Element::Byte { zero_point: 0 }, layout: kernel.layout(), border };
+        let element = match mode {
+            Mode::F32 => Element::Float,
+            Mode::Int8 => Element::Byte { zero_point: 0 },
+        };
+        let buffer = |shape, border| Buffer { shape, element, layout: kernel.layout(), border };
         let input = buffer(self.input, self.kernel / 2);
-        let output = buffer(Shape { channels: FILTERS, height: sides(height), width: sides(width) }, 0);
+        let output = buffer(Shape { channels: self.filters, height: sides(height), width: sides(width) }, 0);
         let start = input.bytes().next_multiple_of(Memory::ALIGNMENT);
         let Ok(memory) = Memory::new(start + output.bytes()) else { return Duration::MAX / TRIALS as u32 };
 
         let inputs = channels * self.kernel * self.kernel;
-        let (scale, bias) = (vec![1.0; FILTERS], vec![0.0; FILTERS]);
-        let bits = vec![0; FILTERS * BinaryWeights::row_bytes(inputs)];
+        let (scale, bias) = (vec![1.0; self.filters], vec![0.0; self.filters]);
+        let bits = vec![0; self.filters * BinaryWeights::row_bytes(inputs)];
         let weights = BinaryWeights { bits, inputs, scale: scale.clone(), bias: bias.clone() };
         let work = kernel.convolution(Convolution {
             kernel: self.kernel,

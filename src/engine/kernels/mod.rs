@@ -7,6 +7,8 @@
 mod choice;
 pub(super) mod moves;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod tables;
 mod window;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -41,6 +43,9 @@ pub(super) trait Kernel: Sync {
 
     /// Prepares a depthwise convolution: filter `c` reads channel `c` only.
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work>;
+
+    /// Prepares the maximum over 2×2 windows, stride 2.
+    fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work>;
 }
 
 /// A convolution to prepare, with same padding: output `(y, x)` sums the inputs from `(y·stride − kernel/2, …)` on.

@@ -6,7 +6,7 @@
 //! the weights of all lanes. 16-bit lanes hold the exact sum of a binary chunk over bytes: 128 · 255 < 2¹⁵.
 
 use super::{
-    Convolution, Kernel, Work,
+    Convolution, Kernel, Work, moves,
     window::{Chunk, Run, Window},
 };
 use crate::{
@@ -62,6 +62,10 @@ impl Kernel for Portable {
             (_, Element::Byte { .. }) => Box::new(Depthwise::<WeightedBytes, u8>::new(convolution)),
             (_, Element::Float) => Box::new(Depthwise::<WeightedBytes, f32>::new(convolution)),
         }
+    }
+
+    fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {
+        moves::max_pool(input, output)
     }
 }
 

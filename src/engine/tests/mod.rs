@@ -200,6 +200,28 @@ fn whole_blocks_of_channels_are_exact() {
         for kernel in kernels(Mode::Int8) {
             check_int8(&model, &image, kernel);
         }
+        for kernel in kernels(Mode::F32) {
+            check_f32(&model, &image, kernel);
+        }
+    }
+}
+
+/// More filters than an item of any kernel holds.
+#[test]
+fn many_filters_are_exact() {
+    let wishes = [
+        convolution(26, 1, 1, Precision::Full),
+        convolution(1030, 3, 1, Precision::Binary),
+        convolution(9, 1, 1, Precision::Binary),
+    ];
+    let mut random = Random(13);
+    let model = calibrated(network(InputSize { width: 7, height: 5 }, &wishes), &mut random);
+    let image = models::image(model.network.input(), &mut random);
+    for kernel in kernels(Mode::Int8) {
+        check_int8(&model, &image, kernel);
+    }
+    for kernel in kernels(Mode::F32) {
+        check_f32(&model, &image, kernel);
     }
 }
 

@@ -101,7 +101,7 @@ fn output(operation: &Operation, source: Shape) -> Option<Shape> {
         Operation::SpaceToDepth { block } => Shape { channels: source.channels * block * block, ..blocks(*block)? },
         Operation::Concat => source,
     };
-    (shape.channels <= 600).then_some(shape)
+    (shape.channels <= 600 || matches!(operation, Operation::Convolution(_))).then_some(shape)
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014).

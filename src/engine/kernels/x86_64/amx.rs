@@ -15,10 +15,13 @@ mod tiles;
 mod weights;
 
 use super::{
-    super::{Convolution, Kernel, Work},
+    super::{Convolution, Kernel, Work, moves},
     depthwise::Depthwise,
 };
-use crate::engine::{Mode, layout::Layout};
+use crate::engine::{
+    Mode,
+    layout::{Layout, Map},
+};
 
 /// int8 mode on AMX tiles; depthwise convolutions on AVX2.
 pub(super) struct Amx;
@@ -46,5 +49,9 @@ impl Kernel for Amx {
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
         Box::new(Depthwise::new(convolution))
+    }
+
+    fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {
+        moves::max_pool(input, output)
     }
 }

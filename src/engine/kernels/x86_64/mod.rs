@@ -1,15 +1,21 @@
-//! Kernels for x86-64: dot products of activation bytes. Those in registers have one driver ([`dense`]) and one file for
-//! each instruction set; those in tiles are [`amx`].
+//! Kernels for x86-64, with one file for each family and instruction set: dot products of activation bytes, in registers
+//! driven by [`dense`] or in the tiles of [`amx`], and tables of partial sums, driven by [`tables`](super::tables).
 
 mod amx;
 mod avx2;
+mod avx2_tables;
 mod avx512;
+mod avx512_tables;
 mod dense;
 mod depthwise;
 mod pack;
 
-use super::{Convolution, Kernel, Work};
-use crate::engine::{Mode, arithmetic::Weights, layout::Layout};
+use super::{Convolution, Kernel, Work, moves, tables::TableKernel};
+use crate::engine::{
+    Mode,
+    arithmetic::Weights,
+    layout::{Layout, Map},
+};
 use dense::{Dense, Dot};
 use depthwise::Depthwise;
 use std::marker::PhantomData;
@@ -20,6 +26,8 @@ pub(super) const KERNELS: &[&dyn Kernel] = &[
     &DotKernel::<avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
     &DotKernel::<avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
     &DotKernel::<avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
+    &TableKernel::<avx512_tables::Floats, avx512_tables::Words>::new("avx512-tables", avx512_tables::available),
+    &TableKernel::<avx2_tables::Floats, avx2_tables::Words>::new("avx2-tables", avx2::available),
 ];
 
 /// int8 mode by dot products: of `Bytes` for binary weights, of `Words` for full-precision ones.
@@ -57,5 +65,9 @@ impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
         Box::new(Depthwise::new(convolution))
+    }
+
+    fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {
+        moves::max_pool(input, output)
     }
 }

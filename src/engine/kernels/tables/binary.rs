@@ -1,0 +1,211 @@
+//! A binary convolution: which lines, which tables, which filters, in which order.
+//!
+//! An item is a few neighbouring lines and some filters, so many that their sums stay in a second-level cache. Chunk after
+//! chunk, for each line the tables are built and each filter adds its entries.
+
+use super::{
+    Follow, Lookup, MAX_CHANNELS, Step, Stored,
+    index::{Chunk, ENTRIES, Grouping},
+    lines::{Lines, Run, part},
+};
+use crate::engine::{
+    arithmetic::Weights,
+    kernels::{Convolution, Work},
+    layout::Map,
+    memory::{Memory, Reader},
+};
+use std::{array, marker::PhantomData, mem::MaybeUninit, ops::Range, slice};
+
+/// Filters of an item, at most.
+const FILTERS: usize = 1024;
+/// Lines of an item times its filters, at most.
+const SUMS: usize = 2048;
+/// Lines of an item, at most.
+const LINES: usize = 32;
+/// Values of a line, at most.
+const LANES: usize = 32;
+
+/// A binary convolution.
+pub(super) struct Binary<L, O> {
+    input: Map,
+    output: Map,
+    kernel: usize,
+    /// Channels of a group.
+    width: usize,
+    spans: Vec<Vec<Piece>>,
+    /// Offsets of all filters in all chunks.
+    offsets: Vec<u32>,
+    follow: Vec<Follow>,
+    lines: Lines,
+    /// Into how many blocks the filters are cut.
+    blocks: usize,
+    lookup: PhantomData<(L, O)>,
+}
+
+/// A chunk and its offsets.
+struct Piece {
+    chunk: Chunk,
+    /// Where those of filter 0 start.
+    first: usize,
+    /// Of a filter.
+    pairs: usize,
+}
+
+/// What an item needs besides the maps, on the stack of its thread.
+struct Scratch<L: Lookup, O> {
+    tables: [L::Line; ENTRIES],
+    partial: [L::Line; FILTERS],
+    sums: [L::Sums; SUMS],
+    results: [O; LINES * LANES],
+}
+
+impl<L: Lookup, O: Stored> Binary<L, O> {
+    pub(super) fn new(convolution: Convolution<'_>) -> Self {
+        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
+        let Weights::Bits(weights) = weights else { unreachable!("tables are for bits") };
+        let grouping = Grouping { kernel, channels: input.shape.channels };
+        let filters = output.shape.channels;
+        let follow = |filter: usize| {
+            let positive: u32 = weights.row(filter).iter().map(|byte| byte.count_ones()).sum();
+            Follow {
+                offset: L::OFFSET * (2 * positive as i32 - weights.inputs as i32),
+                ..Follow::new(&epilogue, filter, output.element)
+            }
+        };
+        let blocks = filters.div_ceil(FILTERS);
+        let most = (SUMS / filters.div_ceil(blocks)).clamp(1, LINES);
+        Self {
+            width: grouping.width(),
+            spans: spans(grouping, filters, L::SPAN),
+            offsets: grouping.offsets(weights),
+            follow: (0..filters).map(follow).collect(),
+            lines: Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1), most),
+            input,
+            output,
+            kernel,
+            blocks,
+            lookup: PhantomData,
+        }
+    }
+
+    /// Sums of some filters over some lines, `[line][filter]`.
+    fn sum(
+        &self,
+        lines: &Range<usize>,
+        filters: &Range<usize>,
+        input: &Reader<'_, L::Input>,
+        scratch: &mut MaybeUninit<Scratch<L, O>>,
+    ) {
+        let scratch = scratch.as_mut_ptr();
+        // SAFETY: in bounds of the scratch; all bits 0 are zeros, whatever the kind of sums.
+        let (tables, partial, sums) = unsafe {
+            let sums = (&raw mut (*scratch).sums).cast::<L::Sums>();
+            let count = lines.len() * filters.len();
+            sums.write_bytes(0, count);
+            let sums = slice::from_raw_parts_mut(sums, count);
+            ((&raw mut (*scratch).tables).cast::<L::Line>(), (&raw mut (*scratch).partial).cast::<L::Line>(), sums)
+        };
+        for span in &self.spans {
+            for (line, sums) in lines.clone().zip(sums.chunks_exact_mut(filters.len())) {
+                for (index, Piece { chunk, first, pairs }) in span.iter().enumerate() {
+                    self.build(chunk, line, input, tables);
+                    let offsets = &self.offsets[first + filters.start * pairs..first + filters.end * pairs];
+                    let (starts, ends) = (index == 0, index + 1 == span.len());
+                    let step = Step { kernel: self.kernel, groups: chunk.groups, starts, ends };
+                    // SAFETY: a kernel is only used where its instructions are; the tables of the chunk were built, and
+                    // there are as many partial sums as filters.
+                    unsafe { L::add(step, tables, offsets, partial, sums) };
+                }
+            }
+        }
+    }
+
+    /// The tables of a chunk, `[group][ky]`.
+    fn build(&self, chunk: &Chunk, line: usize, input: &Reader<'_, L::Input>, tables: *mut L::Line) {
+        let corner = self.lines.corner(line);
+        let pad = (self.kernel / 2) as isize;
+        let nothing = [L::NOTHING; LANES];
+        for group in 0..chunk.groups {
+            for ky in 0..self.kernel {
+                let inputs: [_; MAX_CHANNELS] = array::from_fn(|i| {
+                    let channel = chunk.channels.start + group * self.width + i;
+                    match channel < chunk.channels.end {
+                        true => input.start(self.input.at(channel, ky as isize - pad, -pad) + corner, L::LANES),
+                        false => nothing.as_ptr(),
+                    }
+                });
+                let table = tables.wrapping_add((group * self.kernel + ky) << self.width);
+                // SAFETY: a kernel is only used where its instructions are; the inputs are as checked, and the tables of a
+                // chunk fit.
+                unsafe { L::build(&inputs[..self.width], table) };
+            }
+        }
+    }
+
+    /// From the sums of a filter to its values in the output map.
+    fn finish(
+        &self,
+        filter: usize,
+        run: &Run,
+        sums: impl Iterator<Item = *const L::Sums>,
+        results: *mut O,
+        memory: &Memory,
+    ) {
+        let len = self.lines.len();
+        for (line, sums) in sums.enumerate() {
+            // SAFETY: a kernel is only used where its instructions are; the sums were written, and the results hold the
+            // lines of an item and what the last one writes past its end.
+            unsafe { L::finish(self.kernel, &*sums, self.follow[filter], results.add(line * len)) };
+        }
+        // SAFETY: these were written.
+        let results = unsafe { slice::from_raw_parts(results, run.lines.len() * len) };
+        self.lines.store(run, results, &self.output, filter, memory);
+    }
+}
+
+impl<L: Lookup, O: Stored> Work for Binary<L, O> {
+    fn items(&self) -> usize {
+        self.lines.runs().len() * self.blocks
+    }
+
+    fn run(&self, item: usize, memory: &Memory) {
+        let (run, block) = (&self.lines.runs()[item / self.blocks], item % self.blocks);
+        let lines = &run.lines;
+        let filters = part(self.output.shape.channels, block, self.blocks);
+        let mut scratch = MaybeUninit::<Scratch<L, O>>::uninit();
+        self.sum(lines, &filters, &memory.read(&self.input), &mut scratch);
+
+        let scratch = scratch.as_mut_ptr();
+        // SAFETY: in bounds of the scratch.
+        let (sums, results) =
+            unsafe { ((&raw const (*scratch).sums).cast::<L::Sums>(), (&raw mut (*scratch).results).cast::<O>()) };
+        for (index, filter) in filters.clone().enumerate() {
+            let sums = (0..lines.len()).map(|line| sums.wrapping_add(line * filters.len() + index));
+            self.finish(filter, run, sums, results, memory);
+        }
+    }
+}
+
+/// Chunks whose sums fit an entry together.
+fn spans(grouping: Grouping, filters: usize, most: usize) -> Vec<Vec<Piece>> {
+    let mut first = 0;
+    let mut inputs = 0;
+    let mut spans: Vec<Vec<Piece>> = Vec::new();
+    for chunk in grouping.chunks() {
+        let pairs = grouping.pairs(&chunk);
+        let added = chunk.channels.len() * grouping.kernel * grouping.kernel;
+        let piece = Piece { chunk, first, pairs };
+        first += filters * pairs;
+        match spans.last_mut() {
+            Some(span) if inputs + added <= most => {
+                inputs += added;
+                span.push(piece);
+            }
+            _ => {
+                inputs = added;
+                spans.push(vec![piece]);
+            }
+        }
+    }
+    spans
+}

@@ -1,0 +1,156 @@
+//! Weight bits as places in tables.
+//!
+//! A group is a few neighbouring channels; for each tap of the kernel, the weights of a group are the number of a table's
+//! entry, bit `i` that of channel `i`. The kernels read it as an offset in bytes, two at a time.
+
+use super::ENTRY_BYTES;
+use crate::model_file::BinaryWeights;
+use std::ops::Range;
+
+/// Channels of a group where the kernel is 3 wide: its tables serve three taps each, so large ones pay.
+pub(super) const CHANNELS_3: usize = 6;
+/// Channels of a group where the kernel is 1 wide.
+pub(super) const CHANNELS_1: usize = 5;
+/// Groups of a chunk, whose tables must fit a first-level cache: 24 KB.
+const GROUPS_3: usize = 2;
+const GROUPS_1: usize = 12;
+/// What the number of groups of a chunk is a multiple of where the kernel is 1 wide.
+pub(in super::super) const STEP_1: usize = 4;
+/// Entries of the tables of a chunk.
+pub(super) const ENTRIES: usize = (GROUPS_3 * 3) << CHANNELS_3;
+
+const _: () = assert!(GROUPS_1 << CHANNELS_1 <= ENTRIES && GROUPS_1.is_multiple_of(STEP_1));
+
+/// Channels that are summed from one set of tables.
+pub(super) struct Chunk {
+    pub(super) channels: Range<usize>,
+    /// Number of groups; the last ones may have fewer channels, or none.
+    pub(super) groups: usize,
+}
+
+/// How the channels of a convolution are grouped.
+#[derive(Clone, Copy)]
+pub(super) struct Grouping {
+    /// Side of the kernel.
+    pub(super) kernel: usize,
+    /// Of the input.
+    pub(super) channels: usize,
+}
+
+impl Grouping {
+    /// Channels of a group.
+    pub(super) fn width(self) -> usize {
+        if self.kernel == 1 { CHANNELS_1 } else { CHANNELS_3 }
+    }
+
+    /// All channels in chunks, the last of which has what is left.
+    pub(super) fn chunks(self) -> Vec<Chunk> {
+        let (most, step) = if self.kernel == 1 { (GROUPS_1, STEP_1) } else { (GROUPS_3, 1) };
+        let size = most * self.width();
+        let chunk = |start: usize| {
+            let channels = start..(start + size).min(self.channels);
+            let groups = channels.len().div_ceil(self.width()).next_multiple_of(step);
+            Chunk { channels, groups }
+        };
+        (0..self.channels).step_by(size).map(chunk).collect()
+    }
+
+    /// Pairs of offsets that a filter has in a chunk; half of the last one may be unused.
+    pub(super) fn pairs(self, chunk: &Chunk) -> usize {
+        (chunk.groups * self.kernel * self.kernel).div_ceil(2)
+    }
+
+    /// Offsets from the start of the tables of a group's row: `[chunk][filter][group][ky][kx]`, pairs in whole words.
+    pub(super) fn offsets(self, weights: &BinaryWeights) -> Vec<u32> {
+        let chunks = self.chunks();
+        let per_filter: usize = chunks.iter().map(|chunk| self.pairs(chunk)).sum();
+        let filters = weights.filters();
+        let mut offsets = vec![0; per_filter * filters];
+        let mut row = vec![0; weights.bits.len() / filters.max(1) + 16];
+        for filter in 0..filters {
+            let bits = weights.row(filter);
+            row[..bits.len()].copy_from_slice(bits);
+            let mut first = 0;
+            for chunk in &chunks {
+                let pairs = self.pairs(chunk);
+                let words = &mut offsets[first + filter * pairs..][..pairs];
+                first += filters * pairs;
+                self.chunk_offsets(&row, chunk, words);
+            }
+        }
+        offsets
+    }
+
+    fn chunk_offsets(self, row: &[u8], chunk: &Chunk, words: &mut [u32]) {
+        let taps = self.kernel * self.kernel;
+        for group in 0..chunk.groups {
+            let first = chunk.channels.start + group * self.width();
+            // Tables of channels that do not exist hold nothing but 0.
+            let bits = if first < chunk.channels.end { bits_from(row, first * taps) } else { 0 };
+            for tap in 0..taps {
+                let index = match taps {
+                    1 => bits & ((1 << CHANNELS_1) - 1),
+                    _ => every_ninth(bits >> tap),
+                };
+                let place = group * taps + tap;
+                words[place / 2] |= (index as u32 * ENTRY_BYTES as u32) << (place % 2 * 16);
+            }
+        }
+    }
+}
+
+/// At least 56 bits of a row from one on.
+fn bits_from(row: &[u8], bit: usize) -> u64 {
+    let bytes = row[bit / 8..].first_chunk().expect("the row has 16 bytes more than its bits");
+    u64::from_le_bytes(*bytes) >> (bit % 8)
+}
+
+/// Bits 0, 9, … 45 as bits 0 to 5: the product moves bit 9·i to 40 + i, and no two bits to the same place.
+fn every_ninth(bits: u64) -> u64 {
+    const BITS: u64 = 1 | 1 << 9 | 1 << 18 | 1 << 27 | 1 << 36 | 1 << 45;
+    const MOVES: u64 = 1 << 40 | 1 << 32 | 1 << 24 | 1 << 16 | 1 << 8 | 1;
+    (bits & BITS).wrapping_mul(MOVES) >> 40 & 63
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn offsets_are_the_weights(channels in 1usize..80, three: bool, filters in 1usize..5, seed in 1u64..) {
+            let grouping = Grouping { kernel: if three { 3 } else { 1 }, channels };
+            let taps = grouping.kernel * grouping.kernel;
+            let inputs = channels * taps;
+            let mut state = seed;
+            let latent: Vec<f32> = (0..filters * inputs)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (state >> 40) as f32 - 8_388_607.5
+                })
+                .collect();
+            let weights = BinaryWeights::pack(&latent, inputs, vec![1.0; filters], vec![0.0; filters]);
+            let offsets = grouping.offsets(&weights);
+            let (mut first, mut seen) = (0, 0);
+            for chunk in grouping.chunks() {
+                let pairs = grouping.pairs(&chunk);
+                for filter in 0..filters {
+                    let words = &offsets[first + filter * pairs..][..pairs];
+                    for channel in chunk.channels.clone() {
+                        let (group, bit) = ((channel - chunk.channels.start) / grouping.width(), (channel - chunk.channels.start) % grouping.width());
+                        for tap in 0..taps {
+                            let place = group * taps + tap;
+                            let offset = words[place / 2] >> (place % 2 * 16) & 0xffff;
+                            let positive = (offset / ENTRY_BYTES as u32) >> bit & 1 == 1;
+                            prop_assert_eq!(positive, weights.is_positive(filter, channel * taps + tap));
+                            seen += 1;
+                        }
+                    }
+                }
+                first += pairs * filters;
+            }
+            prop_assert_eq!((first, seen), (offsets.len(), filters * inputs));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The output positions of a convolution on planar maps, cut into lines of neighbouring positions.
+//!
+//! Positions are counted as the window's corner moves over the input, one step at a time. With stride 1 they run through
+//! all rows: those between two rows, where the corner stands near the end of a row, are computed and dropped, so that
+//! narrow maps waste little. With stride 2 every second row is cut on its own, and every second position is dropped.
+
+use crate::{
+    engine::{
+        layout::Map,
+        memory::{Memory, Value},
+    },
+    network::Shape,
+};
+use std::ops::Range;
+
+/// The lines of a convolution, row after row.
+pub(super) struct Lines {
+    stride: usize,
+    /// Positions from one row of the input to the next.
+    pitch: usize,
+    /// Positions of a line.
+    len: usize,
+    /// The lines are cut in pieces: one, or with stride 2 one for each row of the output.
+    lines_per_piece: usize,
+    runs: Vec<Run>,
+}
+
+/// Neighbouring lines, and what they hold of the output.
+pub(super) struct Run {
+    pub(super) lines: Range<usize>,
+    segments: Vec<Segment>,
+}
+
+/// Neighbouring values of an output row: every `stride`-th position from one on.
+struct Segment {
+    /// The position, from the first one of the run.
+    from: usize,
+    y: usize,
+    x: usize,
+    /// Number of values.
+    len: usize,
+}
+
+impl Lines {
+    /// Lines of `len` positions in runs of at most `most` lines.
+    pub(super) fn new(input: &Map, output: Shape, stride: usize, len: usize, most: usize) -> Self {
+        let pitch = input.row_stride;
+        let width = (output.width - 1) * stride + 1;
+        let (pieces, positions) = match stride {
+            1 => (1, (output.height - 1) * pitch + width),
+            _ => (output.height, width),
+        };
+        let lines_per_piece = positions.div_ceil(len);
+        let mut lines = Self { stride, pitch, len, lines_per_piece, runs: Vec::new() };
+        let count = pieces * lines_per_piece;
+        let runs = count.div_ceil(most);
+        let run = |index| {
+            let range = part(count, index, runs);
+            Run { segments: lines.segments(range.clone(), output), lines: range }
+        };
+        lines.runs = (0..runs).map(run).collect();
+        lines
+    }
+
+    /// Positions of a line.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All lines, in runs of nearly equal length.
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Where the window of a line's first position has its corner, from that of output (0, 0).
+    pub(super) fn corner(&self, line: usize) -> usize {
+        line / self.lines_per_piece * self.stride * self.pitch + line % self.lines_per_piece * self.len
+    }
+
+    fn segments(&self, lines: Range<usize>, output: Shape) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        let mut line = lines.start;
+        while line < lines.end {
+            let piece = line / self.lines_per_piece;
+            let piece_end = ((piece + 1) * self.lines_per_piece).min(lines.end);
+            // Corners of the piece's lines, cut where a row of the input ends.
+            let start = self.corner(line);
+            let end = start + (piece_end - line) * self.len;
+            let mut corner = start;
+            while corner < end {
+                let (row, column) = (corner / self.pitch, corner % self.pitch);
+                let row_end = (corner + self.pitch - column).min(end);
+                let first = corner + column.next_multiple_of(self.stride) - column;
+                let (y, x) = (row / self.stride, column.div_ceil(self.stride));
+                // A line that reaches past the end of its piece holds other pieces' positions there.
+                let inside = y < output.height && x < output.width && (self.stride == 1 || row == piece * self.stride);
+                if inside && first < row_end {
+                    let len = (row_end - first).div_ceil(self.stride).min(output.width - x);
+                    segments.push(Segment { from: (line - lines.start) * self.len + first - start, y, x, len });
+                }
+                corner = row_end;
+            }
+            line = piece_end;
+        }
+        segments
+    }
+
+    /// Copies what a run holds of a channel to its map; `results` has all positions of the run.
+    pub(super) fn store<T: Value>(&self, run: &Run, results: &[T], output: &Map, channel: usize, memory: &Memory) {
+        let writer = memory.write::<T>(output);
+        for &Segment { from, y, x, len } in &run.segments {
+            // SAFETY: each output stands in one line and only the item of its run uses it; a layer never reads where it
+            // writes.
+            let values = unsafe { writer.run(output.at(channel, y as isize, x as isize), len) };
+            match self.stride {
+                1 => copy(&results[from..from + len], values),
+                stride => values.iter_mut().zip(results[from..].iter().step_by(stride)).for_each(|(to, &value)| *to = value),
+            }
+        }
+    }
+}
+
+/// One of some nearly equal parts of a range.
+pub(super) fn part(len: usize, index: usize, parts: usize) -> Range<usize> {
+    len * index / parts..len * (index + 1) / parts
+}
+
+/// `to.copy_from_slice(from)`; what is no longer than two of a few sizes is copied as its first and its last bytes,
+/// without a call.
+#[inline]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    let bytes = size_of_val(from);
+    assert_eq!(from.len(), to.len());
+    let (from, to) = (from.as_ptr().cast::<u8>(), to.as_mut_ptr().cast::<u8>());
+    macro_rules! ends {
+        ($size:literal) => {
+            if ($size..=2 * $size).contains(&bytes) {
+                // SAFETY: both have at least so many bytes; all are read before any is written, and every bit pattern
+                // that is copied was one of `T`.
+                unsafe {
+                    let first = from.cast::<[u8; $size]>().read();
+                    let last = from.add(bytes - $size).cast::<[u8; $size]>().read();
+                    to.cast::<[u8; $size]>().write(first);
+                    to.add(bytes - $size).cast::<[u8; $size]>().write(last);
+                }
+                return;
+            }
+        };
+    }
+    ends!(8);
+    ends!(16);
+    ends!(32);
+    // SAFETY: both have so many bytes.
+    unsafe { to.copy_from_nonoverlapping(from, bytes) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::layout::{Buffer, Element, Layout};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_output_stands_in_one_line(
+            height in 1usize..9, width in 1usize..40, border in 0usize..2, stride in 1usize..3, len in 1usize..33, most in 1usize..5,
+        ) {
+            let shape = Shape { channels: 1, height, width };
+            let input = Buffer { shape, element: Element::Float, layout: Layout::Planar, border }.map(0);
+            let output = Shape { channels: 1, height: height.div_ceil(stride), width: width.div_ceil(stride) };
+            let lines = Lines::new(&input, output, stride, len, most);
+            let mut seen = vec![0; output.positions()];
+            let mut next = 0;
+            for Run { lines: range, segments } in lines.runs() {
+                prop_assert!(range.start == next && range.len() <= most);
+                next = range.end;
+                for &Segment { from, y, x, len: count } in segments {
+                    for i in 0..count {
+                        let place = from + i * stride;
+                        let corner = lines.corner(range.start + place / len) + place % len;
+                        prop_assert_eq!(input.at(0, 0, 0) + corner, input.at(0, (y * stride) as isize, ((x + i) * stride) as isize));
+                        seen[y * output.width + x + i] += 1;
+                    }
+                }
+            }
+            prop_assert!(seen.iter().all(|&count| count == 1), "{:?}", seen);
+        }
+    }
+}

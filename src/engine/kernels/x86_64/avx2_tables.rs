@@ -1,0 +1,374 @@
+//! Tables with AVX2: two registers hold the results of a line. Taps beside each other read the same entry, shifted by one
+//! value; no load leaves its cache line.
+
+use super::super::tables::{self, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3};
+use crate::engine::arithmetic::Weights;
+use std::{arch::x86_64::*, mem};
+
+/// Floats.
+pub(super) struct Floats;
+
+/// Bytes, summed in words of 16 bits.
+pub(super) struct Words;
+
+/// Adds the entries of one group of a 3×3 kernel: `$add!(tap, column, address)` for each of its taps.
+macro_rules! group_3 {
+    ($add:ident, $table:expr, $offset:expr) => {{
+        let (table, offset) = ($table, $offset);
+        $add!(0, table.add(offset(0)));
+        $add!(1, table.add(offset(1)));
+        $add!(2, table.add(offset(2)));
+        $add!(0, table.add(TABLE_3 + offset(3)));
+        $add!(1, table.add(TABLE_3 + offset(4)));
+        $add!(2, table.add(TABLE_3 + offset(5)));
+        $add!(0, table.add(2 * TABLE_3 + offset(6)));
+        $add!(1, table.add(2 * TABLE_3 + offset(7)));
+        $add!(2, table.add(2 * TABLE_3 + offset(8)));
+    }};
+}
+
+/// The sums of a filter over the tables of a chunk, 3×3: two registers.
+macro_rules! sum_3 {
+    ($groups:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
+        let offset = |i: usize| ($pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize;
+        let (mut low, mut high) = ([$zero; 3], [$zero; 3]);
+        macro_rules! add {
+            ($column:literal, $entry:expr) => {{
+                let entry = $entry.cast::<$value>();
+                low[$column] = $add(low[$column], $load(entry.add($column).cast()));
+                high[$column] = $add(high[$column], $load(entry.add($second + $column).cast()));
+            }};
+        }
+        group_3!(add, $tables, |i: usize| offset(i));
+        if $groups == 2 {
+            group_3!(add, $tables.add(3 * TABLE_3), |i: usize| offset(9 + i));
+        }
+        [$add($add(low[0], low[1]), low[2]), $add($add(high[0], high[1]), high[2])]
+    }};
+}
+
+/// The sums of a filter over the tables of a chunk, 1×1: two registers.
+macro_rules! sum_1 {
+    ($steps:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
+        let (mut low, mut high) = ([$zero; 2], [$zero; 2]);
+        for step in 0..$steps {
+            let (a, b) = ($pairs[2 * step], $pairs[2 * step + 1]);
+            let table = $tables.add(step * STEP_1 * TABLE_1);
+            macro_rules! add {
+                ($chain:literal, $group:literal, $offset:expr) => {{
+                    let entry = table.add($group * TABLE_1 + $offset as usize).cast::<$value>();
+                    low[$chain] = $add(low[$chain], $load(entry.cast()));
+                    high[$chain] = $add(high[$chain], $load(entry.add($second).cast()));
+                }};
+            }
+            add!(0, 0, a & 0xffff);
+            add!(1, 1, a >> 16);
+            add!(0, 2, b & 0xffff);
+            add!(1, 3, b >> 16);
+        }
+        [$add(low[0], low[1]), $add(high[0], high[1])]
+    }};
+}
+
+impl Lookup for Floats {
+    type Input = f32;
+    type Line = Line<f32, 16>;
+    type Sums = Line<f32, 16>;
+
+    const LANES: usize = 16;
+    const NOTHING: f32 = 0.0;
+    const SPAN: usize = 0;
+    const OFFSET: i32 = 0;
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn build(inputs: &[*const f32], table: *mut Self::Line) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::build::<f32, 16>(inputs, table) };
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+        let tables = tables.cast::<u8>();
+        // SAFETY: promised by the caller.
+        unsafe {
+            match (step.kernel, step.groups) {
+                (1, 4) => add_floats_1::<1, 2>(tables, pairs, sums),
+                (1, 8) => add_floats_1::<2, 4>(tables, pairs, sums),
+                (1, _) => add_floats_1::<3, 6>(tables, pairs, sums),
+                (_, 1) => add_floats_3::<1, 5>(tables, pairs, sums),
+                _ => add_floats_3::<2, 9>(tables, pairs, sums),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
+        let slots = if kernel == 1 { [0, 8] } else { [0, 6] };
+        // SAFETY: promised by the caller.
+        unsafe { tables::finish(&sums.0, slots, follow, results) };
+    }
+}
+
+/// [`Lookup::add`] of floats, 3×3.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx2")]
+unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
+    tables: *const u8,
+    pairs: &[u32],
+    sums: &mut [Line<f32, 16>],
+) {
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (pairs, sums) in pairs.iter().zip(sums) {
+        // SAFETY: offsets lead into the tables of the chunk.
+        let sum = unsafe { sum_3!(GROUPS, tables, pairs, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 6) };
+        join_floats(sum, sums);
+    }
+}
+
+/// [`Lookup::add`] of floats, 1×1.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx2")]
+unsafe fn add_floats_1<const STEPS: usize, const PAIRS: usize>(
+    tables: *const u8,
+    pairs: &[u32],
+    sums: &mut [Line<f32, 16>],
+) {
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (pairs, sums) in pairs.iter().zip(sums) {
+        // SAFETY: offsets lead into the tables of the chunk.
+        let sum = unsafe { sum_1!(STEPS, tables, pairs, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 8) };
+        join_floats(sum, sums);
+    }
+}
+
+/// Adds two registers to the sums of a filter.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn join_floats(sum: [__m256; 2], sums: &mut Line<f32, 16>) {
+    let to = sums.0.as_mut_ptr();
+    // SAFETY: a line is two registers and aligned like one.
+    unsafe {
+        _mm256_store_ps(to, _mm256_add_ps(_mm256_load_ps(to), sum[0]));
+        _mm256_store_ps(to.add(8), _mm256_add_ps(_mm256_load_ps(to.add(8)), sum[1]));
+    }
+}
+
+impl Lookup for Words {
+    type Input = u8;
+    type Line = Line<i16, 32>;
+    type Sums = Line<i32, 32>;
+
+    const LANES: usize = 32;
+    const NOTHING: u8 = tables::MIDDLE;
+    const SPAN: usize = tables::WORD_SPAN;
+    const OFFSET: i32 = tables::MIDDLE as i32;
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn build(inputs: &[*const u8], table: *mut Self::Line) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::build::<i16, 32>(inputs, table) };
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
+        let tables = tables.cast::<u8>();
+        // SAFETY: promised by the caller.
+        unsafe {
+            match (step.kernel, step.groups) {
+                (1, 4) => add_words_1::<1, 2>(step, tables, pairs, partial, sums),
+                (1, 8) => add_words_1::<2, 4>(step, tables, pairs, partial, sums),
+                (1, _) => add_words_1::<3, 6>(step, tables, pairs, partial, sums),
+                (_, 1) => add_words_3::<1, 5>(step, tables, pairs, partial, sums),
+                _ => add_words_3::<2, 9>(step, tables, pairs, partial, sums),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
+        let slots = if kernel == 1 { [0, 16] } else { [0, 14] };
+        // SAFETY: promised by the caller.
+        unsafe { tables::finish(&sums.0, slots, follow, results) };
+    }
+}
+
+/// [`Lookup::add`] of words, 3×3.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx2")]
+unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
+    step: Step,
+    tables: *const u8,
+    pairs: &[u32],
+    partial: *mut Line<i16, 32>,
+    sums: &mut [Line<i32, 32>],
+) {
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+        // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
+        unsafe {
+            let load = |at| _mm256_loadu_si256(at);
+            let sum = sum_3!(GROUPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 14);
+            join_words(step, sum, partial.add(filter), sums);
+        }
+    }
+}
+
+/// [`Lookup::add`] of words, 1×1.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx2")]
+unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
+    step: Step,
+    tables: *const u8,
+    pairs: &[u32],
+    partial: *mut Line<i16, 32>,
+    sums: &mut [Line<i32, 32>],
+) {
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+        // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
+        unsafe {
+            let load = |at| _mm256_loadu_si256(at);
+            let sum = sum_1!(STEPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 16);
+            join_words(step, sum, partial.add(filter), sums);
+        }
+    }
+}
+
+/// Adds two registers to the partial sums of a filter and, at the end of a span, these to its sums.
+///
+/// # Safety
+/// `partial` is a line.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn join_words(step: Step, sum: [__m256i; 2], partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
+    for (half, mut sum) in sum.into_iter().enumerate() {
+        // SAFETY: a line of words is two registers, a line of sums four, both aligned like one.
+        unsafe {
+            let partial = partial.cast::<__m256i>().add(half);
+            let sums = sums.0.as_mut_ptr().cast::<__m256i>().add(2 * half);
+            if !step.starts {
+                sum = _mm256_add_epi16(sum, _mm256_load_si256(partial));
+            }
+            if step.ends {
+                let low = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sum));
+                let high = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(sum));
+                _mm256_store_si256(sums, _mm256_add_epi32(_mm256_load_si256(sums), low));
+                _mm256_store_si256(sums.add(1), _mm256_add_epi32(_mm256_load_si256(sums.add(1)), high));
+            } else {
+                _mm256_store_si256(partial, sum);
+            }
+        }
+    }
+}
+
+impl Products for Floats {
+    type Input = f32;
+    type Weight = f32;
+    type Sum = f32;
+
+    const TOGETHER: usize = 1;
+
+    fn weights<'a>(weights: &'a Weights<'_>) -> &'a [f32] {
+        tables::floats(weights)
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn multiply(line: *const f32, offsets: &[usize], weights: &[f32]) -> [[f32; LANES]; BLOCK] {
+        let mut all = [[_mm256_setzero_ps(); 2]; BLOCK];
+        let (weights, _) = weights.as_chunks::<BLOCK>();
+        for (half, all) in all.chunks_exact_mut(BLOCK / 2).enumerate() {
+            let mut sums = [[_mm256_setzero_ps(); 2]; BLOCK / 2];
+            for (&offset, weights) in offsets.iter().zip(weights) {
+                // SAFETY: promised by the caller.
+                let inputs = unsafe { [_mm256_loadu_ps(line.add(offset)), _mm256_loadu_ps(line.add(offset + 8))] };
+                for (sums, &weight) in sums.iter_mut().zip(&weights[half * BLOCK / 2..]) {
+                    let weight = _mm256_set1_ps(weight);
+                    sums[0] = _mm256_fmadd_ps(inputs[0], weight, sums[0]);
+                    sums[1] = _mm256_fmadd_ps(inputs[1], weight, sums[1]);
+                }
+            }
+            all.copy_from_slice(&sums);
+        }
+        // SAFETY: two registers are 16 floats.
+        unsafe { mem::transmute::<[[__m256; 2]; BLOCK], [[f32; LANES]; BLOCK]>(all) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn multiply_one(line: *const f32, offsets: &[usize], weights: &[f32]) -> [f32; LANES] {
+        // SAFETY: promised by the caller.
+        unsafe { tables::multiply_one_float(line, offsets, weights) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn pool(top: &[f32], bottom: &[f32], largest: &mut [f32]) {
+        tables::pool(top, bottom, largest);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn finish<O: Stored>(sums: &[f32; LANES], follow: Follow, results: &mut [O; LANES]) {
+        // SAFETY: there is room for 16 results.
+        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
+    }
+}
+
+impl Products for Words {
+    type Input = u8;
+    type Weight = i16;
+    type Sum = i32;
+
+    const TOGETHER: usize = 2;
+
+    fn weights<'a>(weights: &'a Weights<'_>) -> &'a [i16] {
+        tables::integers(weights)
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn multiply(line: *const u8, offsets: &[usize], weights: &[i16]) -> [[i32; LANES]; BLOCK] {
+        let mut all = [[_mm256_setzero_si256(); 2]; BLOCK];
+        let (offsets, _) = offsets.as_chunks::<2>();
+        let (weights, _) = weights.as_chunks::<{ 2 * BLOCK }>();
+        for (half, all) in all.chunks_exact_mut(BLOCK / 2).enumerate() {
+            let mut sums = [[_mm256_setzero_si256(); 2]; BLOCK / 2];
+            for (offsets, weights) in offsets.iter().zip(weights) {
+                // SAFETY: promised by the caller.
+                let [a, b] =
+                    unsafe { [_mm_loadu_si128(line.add(offsets[0]).cast()), _mm_loadu_si128(line.add(offsets[1]).cast())] };
+                let (low, high) = (_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b));
+                let inputs = [_mm256_cvtepu8_epi16(low), _mm256_cvtepu8_epi16(high)];
+                for (sums, weight) in sums.iter_mut().zip(weights[half * BLOCK..].as_chunks::<2>().0) {
+                    let weight = _mm256_set1_epi32(tables::pair(*weight));
+                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(inputs[0], weight));
+                    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(inputs[1], weight));
+                }
+            }
+            all.copy_from_slice(&sums);
+        }
+        // SAFETY: two registers are 16 sums.
+        unsafe { mem::transmute::<[[__m256i; 2]; BLOCK], [[i32; LANES]; BLOCK]>(all) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn multiply_one(line: *const u8, offsets: &[usize], weights: &[i16]) -> [i32; LANES] {
+        // SAFETY: promised by the caller.
+        unsafe { tables::multiply_one_byte(line, offsets, weights) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
+        tables::pool(top, bottom, largest);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn finish<O: Stored>(sums: &[i32; LANES], follow: Follow, results: &mut [O; LANES]) {
+        // SAFETY: there is room for 16 results.
+        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
+    }
+}

@@ -1,0 +1,355 @@
+//! Tables with AVX-512: one register holds an entry. The taps beside each other are summed apart, from whole entries, and
+//! shifted only when a chunk is done, so that no load leaves its cache line.
+
+use super::super::tables::{self, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3};
+use crate::engine::arithmetic::Weights;
+use std::{arch::x86_64::*, array, mem};
+
+/// Does this CPU have what the tables need?
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("fma")
+}
+
+/// Floats.
+pub(super) struct Floats;
+
+/// Bytes, summed in words of 16 bits.
+pub(super) struct Words;
+
+/// The sums of a filter over the tables of a chunk, 3×3: one register for each column of the kernel.
+macro_rules! sum_3 {
+    ($groups:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident) => {{
+        let offset = |i: usize| ($pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize;
+        let mut sums = [$zero; 3];
+        macro_rules! row {
+            ($table:literal) => {{
+                let table = $tables.add($table * TABLE_3);
+                sums[0] = $add(sums[0], $load(table.add(offset(3 * $table)).cast()));
+                sums[1] = $add(sums[1], $load(table.add(offset(3 * $table + 1)).cast()));
+                sums[2] = $add(sums[2], $load(table.add(offset(3 * $table + 2)).cast()));
+            }};
+        }
+        row!(0);
+        row!(1);
+        row!(2);
+        if $groups == 2 {
+            row!(3);
+            row!(4);
+            row!(5);
+        }
+        sums
+    }};
+}
+
+/// The sums of a filter over the tables of a chunk, 1×1.
+macro_rules! sum_1 {
+    ($steps:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident) => {{
+        let mut sums = [$zero; 2];
+        for step in 0..$steps {
+            let (a, b) = ($pairs[2 * step], $pairs[2 * step + 1]);
+            let table = $tables.add(step * STEP_1 * TABLE_1);
+            macro_rules! add {
+                ($chain:literal, $group:literal, $offset:expr) => {{
+                    let entry = table.add($group * TABLE_1 + $offset as usize);
+                    sums[$chain] = $add(sums[$chain], $load(entry.cast()));
+                }};
+            }
+            add!(0, 0, a & 0xffff);
+            add!(1, 1, a >> 16);
+            add!(0, 2, b & 0xffff);
+            add!(1, 3, b >> 16);
+        }
+        $add(sums[0], sums[1])
+    }};
+}
+
+impl Lookup for Floats {
+    type Input = f32;
+    type Line = Line<f32, 16>;
+    type Sums = Line<f32, 16>;
+
+    const LANES: usize = 16;
+    const NOTHING: f32 = 0.0;
+    const SPAN: usize = 0;
+    const OFFSET: i32 = 0;
+
+    #[target_feature(enable = "avx512f,fma")]
+    unsafe fn build(inputs: &[*const f32], table: *mut Self::Line) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::build::<f32, 16>(inputs, table) };
+    }
+
+    #[target_feature(enable = "avx512f,fma")]
+    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+        let tables = tables.cast::<u8>();
+        // SAFETY: promised by the caller.
+        unsafe {
+            match (step.kernel, step.groups) {
+                (1, 4) => add_floats_1::<1, 2>(tables, pairs, sums),
+                (1, 8) => add_floats_1::<2, 4>(tables, pairs, sums),
+                (1, _) => add_floats_1::<3, 6>(tables, pairs, sums),
+                (_, 1) => add_floats_3::<1, 5>(tables, pairs, sums),
+                _ => add_floats_3::<2, 9>(tables, pairs, sums),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,fma")]
+    unsafe fn finish<O: Stored>(_: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::finish(&sums.0, [0], follow, results) };
+    }
+}
+
+/// [`Lookup::add`] of floats, 3×3.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f")]
+unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
+    tables: *const u8,
+    pairs: &[u32],
+    sums: &mut [Line<f32, 16>],
+) {
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (pairs, sums) in pairs.iter().zip(sums) {
+        // SAFETY: offsets lead into the tables of the chunk.
+        let [a, b, c] = unsafe { sum_3!(GROUPS, tables, pairs, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
+        let (b, c) = (_mm512_castps_si512(b), _mm512_castps_si512(c));
+        let b = _mm512_castsi512_ps(_mm512_alignr_epi32::<1>(b, b));
+        let c = _mm512_castsi512_ps(_mm512_alignr_epi32::<2>(c, c));
+        join_floats(_mm512_add_ps(_mm512_add_ps(a, b), c), sums);
+    }
+}
+
+/// [`Lookup::add`] of floats, 1×1.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f")]
+unsafe fn add_floats_1<const STEPS: usize, const PAIRS: usize>(
+    tables: *const u8,
+    pairs: &[u32],
+    sums: &mut [Line<f32, 16>],
+) {
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (pairs, sums) in pairs.iter().zip(sums) {
+        // SAFETY: offsets lead into the tables of the chunk.
+        let sum = unsafe { sum_1!(STEPS, tables, pairs, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
+        join_floats(sum, sums);
+    }
+}
+
+/// Adds a register to the sums of a filter.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn join_floats(sum: __m512, sums: &mut Line<f32, 16>) {
+    let to = sums.0.as_mut_ptr();
+    // SAFETY: a line is one register and aligned like one.
+    unsafe { _mm512_store_ps(to, _mm512_add_ps(_mm512_load_ps(to), sum)) };
+}
+
+impl Lookup for Words {
+    type Input = u8;
+    type Line = Line<i16, 32>;
+    type Sums = Line<i32, 32>;
+
+    const LANES: usize = 32;
+    const NOTHING: u8 = tables::MIDDLE;
+    const SPAN: usize = tables::WORD_SPAN;
+    const OFFSET: i32 = tables::MIDDLE as i32;
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn build(inputs: &[*const u8], table: *mut Self::Line) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::build::<i16, 32>(inputs, table) };
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
+        let tables = tables.cast::<u8>();
+        // SAFETY: promised by the caller.
+        unsafe {
+            match (step.kernel, step.groups) {
+                (1, 4) => add_words_1::<1, 2>(step, tables, pairs, partial, sums),
+                (1, 8) => add_words_1::<2, 4>(step, tables, pairs, partial, sums),
+                (1, _) => add_words_1::<3, 6>(step, tables, pairs, partial, sums),
+                (_, 1) => add_words_3::<1, 5>(step, tables, pairs, partial, sums),
+                _ => add_words_3::<2, 9>(step, tables, pairs, partial, sums),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn finish<O: Stored>(_: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::finish(&sums.0, [0], follow, results) };
+    }
+}
+
+/// [`Lookup::add`] of words, 3×3.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
+    step: Step,
+    tables: *const u8,
+    pairs: &[u32],
+    partial: *mut Line<i16, 32>,
+    sums: &mut [Line<i32, 32>],
+) {
+    let next: [i16; 32] = array::from_fn(|i| (i as i16 + 1) % 32);
+    // SAFETY: 32 words.
+    let next = unsafe { _mm512_loadu_si512(next.as_ptr().cast()) };
+    let after_next = _mm512_permutexvar_epi16(next, next);
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+        // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
+        unsafe {
+            let load = |at| _mm512_load_si512(at);
+            let [a, b, c] = sum_3!(GROUPS, tables, pairs, _mm512_setzero_si512(), _mm512_add_epi16, load);
+            let (b, c) = (_mm512_permutexvar_epi16(next, b), _mm512_permutexvar_epi16(after_next, c));
+            join_words(step, _mm512_add_epi16(_mm512_add_epi16(a, b), c), partial.add(filter), sums);
+        }
+    }
+}
+
+/// [`Lookup::add`] of words, 1×1.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
+    step: Step,
+    tables: *const u8,
+    pairs: &[u32],
+    partial: *mut Line<i16, 32>,
+    sums: &mut [Line<i32, 32>],
+) {
+    let (pairs, _) = pairs.as_chunks::<PAIRS>();
+    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+        // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
+        unsafe {
+            let load = |at| _mm512_load_si512(at);
+            let sum = sum_1!(STEPS, tables, pairs, _mm512_setzero_si512(), _mm512_add_epi16, load);
+            join_words(step, sum, partial.add(filter), sums);
+        }
+    }
+}
+
+/// Adds a register to the partial sums of a filter and, at the end of a span, these to its sums.
+///
+/// # Safety
+/// `partial` is a line.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn join_words(step: Step, mut sum: __m512i, partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
+    // SAFETY: a line of words is one register, a line of sums two, both aligned like one.
+    unsafe {
+        if !step.starts {
+            sum = _mm512_add_epi16(sum, _mm512_load_si512(partial.cast()));
+        }
+        if step.ends {
+            let to = sums.0.as_mut_ptr().cast::<__m512i>();
+            let low = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(sum));
+            let high = _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64::<1>(sum));
+            _mm512_store_si512(to, _mm512_add_epi32(_mm512_load_si512(to), low));
+            _mm512_store_si512(to.add(1), _mm512_add_epi32(_mm512_load_si512(to.add(1)), high));
+        } else {
+            _mm512_store_si512(partial.cast(), sum);
+        }
+    }
+}
+
+impl Products for Floats {
+    type Input = f32;
+    type Weight = f32;
+    type Sum = f32;
+
+    const TOGETHER: usize = 1;
+
+    fn weights<'a>(weights: &'a Weights<'_>) -> &'a [f32] {
+        tables::floats(weights)
+    }
+
+    #[target_feature(enable = "avx512f,fma")]
+    unsafe fn multiply(line: *const f32, offsets: &[usize], weights: &[f32]) -> [[f32; LANES]; BLOCK] {
+        let mut sums = [_mm512_setzero_ps(); BLOCK];
+        let (weights, _) = weights.as_chunks::<BLOCK>();
+        for (&offset, weights) in offsets.iter().zip(weights) {
+            // SAFETY: promised by the caller.
+            let input = unsafe { _mm512_loadu_ps(line.add(offset)) };
+            for (sum, &weight) in sums.iter_mut().zip(weights) {
+                *sum = _mm512_fmadd_ps(input, _mm512_set1_ps(weight), *sum);
+            }
+        }
+        // SAFETY: a register is 16 floats.
+        unsafe { mem::transmute::<[__m512; BLOCK], [[f32; LANES]; BLOCK]>(sums) }
+    }
+
+    #[target_feature(enable = "avx512f,fma")]
+    unsafe fn multiply_one(line: *const f32, offsets: &[usize], weights: &[f32]) -> [f32; LANES] {
+        // SAFETY: promised by the caller.
+        unsafe { tables::multiply_one_float(line, offsets, weights) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn pool(top: &[f32], bottom: &[f32], largest: &mut [f32]) {
+        tables::pool(top, bottom, largest);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn finish<O: Stored>(sums: &[f32; LANES], follow: Follow, results: &mut [O; LANES]) {
+        // SAFETY: there is room for 16 results.
+        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
+    }
+}
+
+impl Products for Words {
+    type Input = u8;
+    type Weight = i16;
+    type Sum = i32;
+
+    const TOGETHER: usize = 2;
+
+    fn weights<'a>(weights: &'a Weights<'_>) -> &'a [i16] {
+        tables::integers(weights)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn multiply(line: *const u8, offsets: &[usize], weights: &[i16]) -> [[i32; LANES]; BLOCK] {
+        let mut sums = [_mm512_setzero_si512(); BLOCK];
+        let (offsets, _) = offsets.as_chunks::<2>();
+        let (weights, _) = weights.as_chunks::<{ 2 * BLOCK }>();
+        for (offsets, weights) in offsets.iter().zip(weights) {
+            // SAFETY: promised by the caller.
+            let [a, b] =
+                unsafe { [_mm_loadu_si128(line.add(offsets[0]).cast()), _mm_loadu_si128(line.add(offsets[1]).cast())] };
+            let inputs = _mm512_or_si512(_mm512_cvtepu8_epi32(a), _mm512_slli_epi32::<16>(_mm512_cvtepu8_epi32(b)));
+            for (sum, &weight) in sums.iter_mut().zip(weights.as_chunks::<2>().0) {
+                let product = _mm512_madd_epi16(inputs, _mm512_set1_epi32(tables::pair(weight)));
+                *sum = _mm512_add_epi32(*sum, product);
+            }
+        }
+        // SAFETY: a register is 16 sums.
+        unsafe { mem::transmute::<[__m512i; BLOCK], [[i32; LANES]; BLOCK]>(sums) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn multiply_one(line: *const u8, offsets: &[usize], weights: &[i16]) -> [i32; LANES] {
+        // SAFETY: promised by the caller.
+        unsafe { tables::multiply_one_byte(line, offsets, weights) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
+        tables::pool(top, bottom, largest);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,fma")]
+    unsafe fn finish<O: Stored>(sums: &[i32; LANES], follow: Follow, results: &mut [O; LANES]) {
+        // SAFETY: there is room for 16 results.
+        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
+    }
+}
