@@ -117,11 +117,15 @@ impl Camera {
         let Some(&(_, encoding)) = ENCODINGS.iter().find(|(name, _)| *name == image.encoding) else {
             return Err(CameraError::Encoding { found: image.encoding.clone() });
         };
-        let (width, height, step) = (image.width as usize, image.height as usize, image.step as usize);
+        let view = self.pixels(image, encoding)?;
+        let (height, step, found) = (image.height as usize, image.step as usize, image.data.len());
         let rows = step.saturating_mul(height);
-        if image.data.len() > rows {
-            return Err(CameraError::Excess { height, step, rows, found: image.data.len() });
-        }
+        if found > rows { Err(CameraError::Excess { height, step, rows, found }) } else { Ok(view) }
+    }
+
+    /// The pixels as they stand, or converted.
+    fn pixels<'a>(&'a mut self, image: &'a Image, encoding: Encoding) -> Result<ImageView<'a>, CameraError> {
+        let (width, height, step) = (image.width as usize, image.height as usize, image.step as usize);
         match encoding {
             Encoding::Direct(format) => return Ok(ImageView::new(&image.data, width, height, step, format)?),
             Encoding::Yuv422(order) => {

@@ -1,5 +1,5 @@
-//! Kernels for x86-64, with one file for each family and instruction set: dot products of activation bytes in registers,
-//! driven by [`dense`], or in tiles ([`amx`]), and tables of partial sums, driven by [`tables`](super::tables).
+//! Kernels for x86-64, with one file for each family and instruction set: dot products of activation bytes, in registers
+//! driven by [`dense`] or in the tiles of [`amx`], and tables of partial sums, driven by [`tables`](super::tables).
 
 mod amx;
 mod avx2;
