@@ -270,4 +270,14 @@ evaluation: [{name: test, path: set}]
         let bad = refused(&format!("{{recipe: recipe.yaml, seeds: [1], variants: {{wild: {{batch: 0}}}}, {sets}}}"));
         assert!(bad.contains("wild") && bad.contains("batch"), "{bad}");
     }
+
+    #[test]
+    fn the_plans_in_the_repository_are_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
+        let plans: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!plans.is_empty());
+        for path in plans {
+            assert!(Plan::load(&path).unwrap().trials().unwrap().len() > 1);
+        }
+    }
 }

@@ -15,9 +15,9 @@ Every run has a folder of its own, OUT/VARIANT/seed-N; what is measured already 
 share them out with --only, each machine with the same OUT or with its own, copied together afterwards.
 
 Examples:
-  distill ablate distill/recipes/proof/plan.yaml --data DATA -o runs/proof
-  distill ablate distill/recipes/proof/plan.yaml --data DATA -o runs/proof --only $SLURM_ARRAY_TASK_ID/12
-  distill ablate distill/recipes/proof/plan.yaml -o runs/proof --table")]
+  distill ablate distill/plans/proof.yaml --data DATA -o runs/proof
+  distill ablate distill/plans/proof.yaml --data DATA -o runs/proof --only $SLURM_ARRAY_TASK_ID/12
+  distill ablate distill/plans/proof.yaml -o runs/proof --table")]
 pub(crate) struct Arguments {
     /// The plan, a YAML file
     plan: PathBuf,
