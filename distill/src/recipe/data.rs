@@ -20,7 +20,7 @@ pub struct DataConfig {
     /// Sets to measure the loss on.
     #[serde(default)]
     pub validation: Vec<SetConfig>,
-    /// Class of the network for each object type of the labels, or [`IGNORE`] or [`BACKGROUND`]. Every other type is an
+    /// Class of the network for each object type of the labels, or `ignore`, or `background`. Every other type is an
     /// ignore region.
     pub classes: BTreeMap<String, String>,
     /// How many times an epoch shows a frame that contains an object of this class; frames without one are shown once.
