@@ -3,7 +3,7 @@
 use super::{
     EngineError, Mode,
     arithmetic::{self, IMAGE},
-    calibrate, check,
+    calibrate,
     kernels::{Convolution, Kernel, Work, moves},
     layout::{Element, Map},
     memory::{Memory, Value},
@@ -32,7 +32,7 @@ pub(super) struct Step {
 
 impl Plan {
     pub(super) fn new(model: &Model, mode: Mode, kernel: &dyn Kernel, keep: bool) -> Result<Self, EngineError> {
-        check::weights(model)?;
+        model.check()?; // one that was read from a file is right; one made in memory may not be
         let builder = match mode {
             Mode::F32 => Builder { model, kernel, quantization: None },
             Mode::Int8 => Builder { model, kernel, quantization: Some(checked_quantization(model)?) },
@@ -204,13 +204,7 @@ fn checked_quantization(model: &Model) -> Result<&[Quantization], EngineError> {
     let network = &model.network;
     let quantization = model.quantization.as_deref().ok_or(EngineError::NotCalibrated)?;
     let layers = network.layers().len();
-    if quantization.len() != layers {
-        return Err(EngineError::Count { what: "activation ranges", found: quantization.len(), layers });
-    }
     let fail = |index, reason: String| Err(EngineError::layer(network, index, reason));
-    if let Some(index) = quantization.iter().position(|q| !(q.scale.is_normal() && q.scale > 0.0)) {
-        return fail(index, format!("its activation scale is {}, must be above 0", quantization[index].scale));
-    }
     if !matches!(network.layers()[layers - 1].operation, Operation::Convolution(_) | Operation::Depthwise(_)) {
         return fail(layers - 1, "the last layer must be a convolution in int8 mode, where it gives floats".into());
     }

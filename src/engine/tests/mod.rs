@@ -348,16 +348,16 @@ fn a_model_that_cannot_run_is_told_why() {
     };
     assert!(Session::new(&good, &options).is_ok());
     changed(&|m| m.quantization = None, "no activation ranges");
-    changed(&|m| m.quantization.as_mut().unwrap().truncate(2), "activation ranges: 2 entries for a network of 4 layers");
-    changed(&|m| m.quantization.as_mut().unwrap()[1].scale = f32::NAN, "layer 1 (layer1): its activation scale is NaN");
+    changed(&|m| m.quantization.as_mut().unwrap().truncate(2), "'activations.scale'");
+    changed(&|m| m.quantization.as_mut().unwrap()[1].scale = f32::NAN, "NaN");
     changed(&|m| m.quantization.as_mut().unwrap()[1].scale *= 2.0, "must have the activation range of layer0");
-    changed(&|m| m.quantization.as_mut().unwrap()[0].scale = 0.0, "layer 0 (layer0): its activation scale is 0");
-    changed(&|m| m.weights.truncate(1), "weights: 1 entries");
-    changed(&|m| m.weights[1] = LayerWeights::None, "layer 1 (layer1): needs binary weights");
-    changed(&|m| m.weights[2] = m.weights[1].clone(), "layer 2 (layer2): has weights");
-    changed(&|m| binary(m).bits.truncate(3), "layer 1 (layer1): 3 bytes of bits, 9 are needed");
-    changed(&|m| binary(m).bits[0] |= 0x80, "bits after a filter's last weight");
-    changed(&|m| binary(m).scale[3] = f32::INFINITY, "layer 1 (layer1): scale 3 is inf");
+    changed(&|m| m.quantization.as_mut().unwrap()[0].scale = 0.0, "must be a normal number above 0");
+    changed(&|m| m.weights.truncate(1), "4 layers, weights of 1");
+    changed(&|m| m.weights[1] = LayerWeights::None, "must have binary weights");
+    changed(&|m| m.weights[2] = m.weights[1].clone(), "must have no weights");
+    changed(&|m| binary(m).bits.truncate(3), "3 bytes of bits, must be 9");
+    changed(&|m| binary(m).bits[0] |= 0x80, "the bits after its last weight must be 0");
+    changed(&|m| binary(m).scale[3] = f32::INFINITY, "inf");
     changed(&|m| binary(m).scale[3] = 1e30, "layer 1 (layer1): filter 3 could reach");
     refused(&good, &Options { threads: 0, ..options.clone() }, "0 threads");
     refused(
