@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 fn onebit(arguments: &[&str]) -> Output {
@@ -157,4 +157,17 @@ fn the_shipped_model_loads_and_runs_in_both_modes() {
         let json: Value = serde_json::from_str(&json).unwrap();
         assert!(!json["detections"].as_array().unwrap().is_empty(), "{mode}");
     }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_panic() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_onebit"))
+        .args(["detect", "models/demo.safetensors", "demo/frames"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(program.stdout.take());
+    let stderr = program.wait_with_output().unwrap().stderr;
+    assert!(stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
 }

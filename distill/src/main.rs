@@ -78,6 +78,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    sigpipe::reset();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,

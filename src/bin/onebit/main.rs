@@ -41,6 +41,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    sigpipe::reset();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let result = match Cli::parse().command {
         Command::New(arguments) => new::run(&arguments),
