@@ -324,6 +324,7 @@ pub(super) fn integers<'a>(weights: &'a Weights<'_>) -> &'a [i16] {
 }
 
 /// Two weights as one word, the first in its lower half.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn pair([first, second]: [i16; 2]) -> i32 {
     i32::from(second) << 16 | i32::from(first) & 0xffff
