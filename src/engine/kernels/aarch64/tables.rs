@@ -17,11 +17,16 @@ pub(super) fn available() -> bool {
     is_aarch64_feature_detected!("neon")
 }
 
+/// Bytes of the tables of a chunk where a first-level cache has 64 KB.
+pub(super) const LARGE: usize = 24 << 10;
+/// And where it has 32 KB and only two places for a line (Cortex-A72): one group of channels, 3×3.
+pub(super) const SMALL: usize = 16 << 10;
+
 /// Floats.
-pub(super) struct Floats;
+pub(super) struct Floats<const TABLES: usize>;
 
 /// Bytes, summed in words of 16 bits.
-pub(super) struct Words;
+pub(super) struct Words<const TABLES: usize>;
 
 /// Bytes of a register.
 const REGISTER: usize = 16;
@@ -161,7 +166,7 @@ unsafe fn sum_1<R: Register, const STEPS: usize>(tables: *const u8, pairs: &[u32
     sum
 }
 
-impl Lookup for Floats {
+impl<const TABLES: usize> Lookup for Floats<TABLES> {
     type Input = f32;
     type Line = Line<f32, 16>;
     type Sums = Line<f32, 16>;
@@ -170,6 +175,7 @@ impl Lookup for Floats {
     const NOTHING: f32 = 0.0;
     const SPAN: usize = 0;
     const OFFSET: i32 = 0;
+    const TABLES: usize = TABLES;
 
     unsafe fn build(inputs: &[*const f32], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
@@ -214,7 +220,7 @@ fn join_floats(sum: [float32x4_t; REGISTERS], sums: &mut Line<f32, 16>) {
     }
 }
 
-impl Lookup for Words {
+impl<const TABLES: usize> Lookup for Words<TABLES> {
     type Input = u8;
     type Line = Line<i16, 32>;
     type Sums = Line<i32, 32>;
@@ -223,6 +229,7 @@ impl Lookup for Words {
     const NOTHING: u8 = tables::MIDDLE;
     const SPAN: usize = tables::WORD_SPAN;
     const OFFSET: i32 = tables::MIDDLE as i32;
+    const TABLES: usize = TABLES;
 
     unsafe fn build(inputs: &[*const u8], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
@@ -285,7 +292,7 @@ unsafe fn join_words(step: Step, sum: [int16x8_t; REGISTERS], partial: *mut Line
 /// Filters whose sums for a line are in registers together.
 const TOGETHER: usize = 4;
 
-impl Products for Floats {
+impl<const TABLES: usize> Products for Floats<TABLES> {
     type Input = f32;
     type Weight = f32;
     type Sum = f32;
@@ -329,7 +336,7 @@ impl Products for Floats {
     }
 }
 
-impl Products for Words {
+impl<const TABLES: usize> Products for Words<TABLES> {
     type Input = u8;
     type Weight = i16;
     type Sum = i32;

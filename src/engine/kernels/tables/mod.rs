@@ -198,6 +198,8 @@ pub(super) trait Lookup: Send + Sync + 'static {
     const SPAN: usize;
     /// What the sums of a filter lack for each of its weights.
     const OFFSET: i32;
+    /// Bytes of the tables of a chunk, at most: they should stay in a first-level cache, with room for what passes through.
+    const TABLES: usize = index::TABLES;
 
     /// Fills the table of some channels: `inputs` are where their lines start.
     unsafe fn build(inputs: &[*const Self::Input], table: *mut Self::Line);
