@@ -2,6 +2,8 @@
 #   make demo [FRAMES=folder] [MODEL=file]   plays real driving frames into the node over ROS 2
 #   make test                                everything that CI runs
 #   make test-arm                            the engine's tests for 64-bit ARM, emulated (scripts/setup-arm.sh)
+#   make bench-peers [ARGUMENTS=...]         times the engine beside ONNX Runtime and OpenVINO, in turn
+#   make bench-scaling                       the same over input size and width, as docs/scaling.png
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -18,7 +20,7 @@ arm_cores := cortex-a72 cortex-a76 max
 # cargo-nextest if it is there, else cargo's own runner.
 runner = $(shell command -v cargo-nextest > /dev/null && echo 'nextest run' || echo test)
 
-.PHONY: demo test test-arm setup build lint unit-tests ros-tests colcon-tests
+.PHONY: demo test test-arm setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling
 demo: build
 	@$(env); "$$ONEBIT_ROS_PYTHON" demo/play.py --binary $(CARGO_TARGET_DIR)/release/detector_node \
 	  --frames '$(FRAMES)' --model '$(MODEL)'
@@ -59,3 +61,14 @@ test-arm:
 	  ARM_CPU=$$core "$${tests[@]}" this_core_has_its_kernels -- --nocapture; \
 	  ARM_CPU=$$core "$${tests[@]}" engine; \
 	done
+
+peers = $(env); "$$ONEBIT_CACHE/bench/bin/python" benches/peers/$(1) \
+  --onebit $(CARGO_TARGET_DIR)/release/onebit --folder $(CARGO_TARGET_DIR)/peers
+
+bench-peers: build
+	@scripts/setup.sh bench
+	@$(call peers,run.py) $(ARGUMENTS)
+
+bench-scaling: build
+	@scripts/setup.sh bench
+	@$(call peers,scaling.py) --out docs/scaling.png $(ARGUMENTS)

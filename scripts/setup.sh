@@ -5,7 +5,9 @@
 #   ros-python/   with a sourced ROS 2: a virtual environment for build tools and tests on top of it
 #   python/       ONNX Runtime, onnx, safetensors, colcon: for `make test`
 #   tools/        cargo-ament-build: for `make test`
-# usage: scripts/setup.sh [ros]      ros: only what building and running the node takes
+#   bench/        OpenVINO, ONNX Runtime and the tools that quantise for them: for `make bench-peers`
+# usage: scripts/setup.sh [ros|bench]
+#   ros: only what building and running the node takes; bench: that and the peers of the benchmarks
 # Does nothing where all is right; repairs what is not. PYTHON=... picks another python3.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -106,10 +108,11 @@ ros_as_sourced() {
   build_vision_msgs "$prefix" "$venv"
 }
 
-peers() {
-  local venv="$ONEBIT_CACHE/python" requirements="$root/scripts/requirements-python.txt"
+# A virtual environment $1 of the project's, with scripts/requirements-$1.txt; $2 says what is in it.
+environment() {
+  local venv="$ONEBIT_CACHE/$1" requirements="$root/scripts/requirements-$1.txt"
   made "$venv/.made" "$requirements" && return
-  say "ONNX Runtime, safetensors and colcon from PyPI"
+  say "$2 from PyPI"
   virtual_environment "$venv" "$requirements"
   recipe "$requirements" > "$venv/.made"
 }
@@ -128,4 +131,8 @@ mkdir -p "$ONEBIT_CACHE"
 exec 9> "$ONEBIT_CACHE/setup.lock"
 flock -n 9 || { say "waiting for another setup to end"; flock 9; }
 if [ "$ONEBIT_ROS" = wheels ]; then ros_from_wheels; else ros_as_sourced; fi
-[ "${1:-}" = ros ] || { peers; cargo_ament_build; }
+case "${1:-}" in
+  ros) ;;
+  bench) environment bench "OpenVINO, ONNX Runtime and their tools (1 GB)" ;;
+  *) environment python "ONNX Runtime, safetensors and colcon"; cargo_ament_build ;;
+esac

@@ -1,7 +1,7 @@
 //! After the first frame, running a network allocates nothing, on any thread.
 
 use onebit_detector::{
-    engine::{Mode, Options, Session, calibrate},
+    engine::{self, Mode, Options, Session, calibrate},
     model_file::{BinaryWeights, FullWeights, LayerWeights, Model, Preprocessing, Provenance},
     network::{Network, NetworkSpec, Operation, Precision, Topology},
 };
@@ -68,8 +68,9 @@ fn running_allocates_nothing() {
         let mut model = model(spec.build().unwrap());
         let image = image::RgbImage::from_fn(96, 64, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
         model.quantization = Some(calibrate(&model, [&image]).unwrap());
-        for mode in [Mode::F32, Mode::Int8] {
-            let options = Options { mode, threads: 3, ..Options::default() };
+        let every = |mode| engine::kernels(mode).into_iter().map(move |kernel| (mode, kernel));
+        for (mode, kernel) in every(Mode::F32).chain(every(Mode::Int8)) {
+            let options = Options { mode, threads: 3, kernel: Some(kernel.to_owned()), ..Options::default() };
             let mut session = Session::new(&model, &options).unwrap();
             let mut sum = 0.0;
             let mut frame = || {
@@ -85,7 +86,7 @@ fn running_allocates_nothing() {
             for _ in 0..20 {
                 frame();
             }
-            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{topology}, {mode}");
+            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{topology}, {mode}, {kernel}");
             assert!(sum.is_finite() && sum != 0.0);
         }
     }

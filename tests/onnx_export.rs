@@ -124,6 +124,24 @@ fn by_default_only_the_last_layer_is_given_out() {
 }
 
 #[test]
+fn chosen_layers_are_given_out_beside_the_last() {
+    let model = Model::random(tiny(), 9);
+    let names = |layers: &[&str]| layers.iter().map(|layer| (*layer).to_owned()).collect::<Vec<_>>();
+    let file = onnx::export(&model, Outputs::LastAnd(&names(&["pool", "bits"]))).unwrap();
+    let outputs = onnx_runtime::run(&file, &planes(&frame(model.network.input())));
+    assert_eq!(outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["bits", "pool", "prediction"]);
+    let error = onnx::export(&model, Outputs::LastAnd(&names(&["pool", "bit"]))).unwrap_err().to_string();
+    assert_eq!(error, "layer 'bit': the network has no such layer");
+}
+
+#[test]
+fn onnx_runtime_agrees_on_a_network_in_full_precision() {
+    let full = network(Topology::DarknetYolo64, 0.125, "64x96").in_full_precision();
+    assert!(Model::random(full.clone(), 1).weights.iter().all(|weights| !matches!(weights, LayerWeights::Binary(_))));
+    compare_every_layer(full, 1);
+}
+
+#[test]
 fn the_onnx_checker_passes_it() {
     let script = r#"
 import json, sys

@@ -1,6 +1,9 @@
 //! The program `distill`.
 
+mod commands;
+
 use clap::{Parser, Subcommand};
+use commands::teacher::TeacherCommand;
 use onebit_distill::{
     packing,
     recipe::{Recipe, RecipeError},
@@ -35,6 +38,9 @@ enum Command {
         /// Folder of the data sets, in place of the recipe's data.root
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
+        /// The teacher's ONNX file, in place of the recipe's teacher.file
+        #[arg(long, value_name = "FILE")]
+        teacher: Option<PathBuf>,
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
@@ -53,7 +59,22 @@ enum Command {
         /// Training frames on which activation ranges are measured
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
         frames: u32,
+        /// Training batches over which batch norm's statistics are measured anew; 0 keeps those of the training
+        #[arg(long, value_name = "BATCHES", default_value_t = 0)]
+        batch_norm: u32,
     },
+    /// Look at a teacher, train one, write one as ONNX
+    #[command(subcommand)]
+    Teacher(TeacherCommand),
+    Ablate(commands::ablate::Arguments),
+    /// Find anchors that fit the labelled boxes, ready for a recipe
+    Anchors(commands::anchors::Arguments),
+    /// Draw a synthetic driving set with labels, for tests and first steps
+    Synth(commands::synth::Arguments),
+    /// Plot the losses of a run as a PNG picture
+    Plot(commands::plot::Arguments),
+    /// Gather runs into one table
+    Report(commands::report::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -69,17 +90,27 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Train { recipe, output, data, resume } => {
-            let recipe = load_recipe(&recipe, data.as_deref())?;
+        Command::Train { recipe, output, data, teacher, resume } => {
+            let mut recipe = load_recipe(&recipe, data.as_deref())?;
+            if let Some(file) = teacher {
+                recipe.set_teacher(&file);
+            }
             Ok(training::train(&recipe, &output, resume)?)
         }
-        Command::Pack { run, output, data, frames } => {
+        Command::Pack { run, output, data, frames, batch_norm } => {
             let recipe = load_recipe(&run.join(training::RECIPE), data.as_deref())?;
-            let model = packing::pack(&run, &recipe, frames as usize)?;
+            let options = packing::Options { frames: frames as usize, batch_norm: batch_norm as usize };
+            let model = packing::pack(&run, &recipe, options)?;
             model.save(&output)?;
             println!("{}: {}, {} bytes", output.display(), model.network.name(), fs::metadata(&output)?.len());
             Ok(())
         }
+        Command::Teacher(command) => commands::teacher::run(command),
+        Command::Ablate(arguments) => arguments.run(),
+        Command::Anchors(arguments) => arguments.run(),
+        Command::Synth(arguments) => arguments.run(),
+        Command::Plot(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! From a run to a model file: batch norm folded, signs packed, activations calibrated.
 
+mod statistics;
+
 use crate::{
     data::{DataError, Dataset},
-    recipe::{BinaryLayers, Recipe, RecipeError},
+    recipe::{BinaryLayers, Recipe, RecipeError, Stage},
     student::{EPSILON, Filters, Student},
     training::{Checkpoint, Progress, TrainError},
 };
@@ -13,7 +15,7 @@ use onebit_detector::{
     engine::{self, EngineError},
     frames::images::{self, ImageFileError},
     model_file::{BinaryWeights, FullWeights, LayerWeights, Model, ModelError, Preprocessing, Provenance},
-    network::{Network, Operation, Precision},
+    network::{InputSize, Network, Operation, Precision},
 };
 use std::path::Path;
 use thiserror::Error;
@@ -39,6 +41,18 @@ pub enum PackError {
         /// The stage.
         stage: String,
     },
+    /// Batch norm cannot be measured.
+    #[error("the training frames do not fill one batch of {batch}")]
+    NoBatch {
+        /// Pictures in a batch.
+        batch: usize,
+    },
+    /// The run's last stage trains binary layers.
+    #[error("stage '{stage}' trains binary layers: 'distill teacher train' makes runs in full precision")]
+    NotFull {
+        /// The stage.
+        stage: String,
+    },
     /// Calibration failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -47,23 +61,58 @@ pub enum PackError {
     Model(#[from] ModelError),
 }
 
-/// Packs the weights of a run as far as it has come; activation ranges are measured on `frames` of its training frames,
-/// spread evenly, as the detector will see them.
+/// What packing measures on the training frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Frames for activation ranges, spread evenly, as the detector will see them.
+    pub frames: usize,
+    /// Batches, augmented as in training, over which batch norm's statistics are measured anew; 0 keeps those of the
+    /// training.
+    pub batch_norm: usize,
+}
+
+/// Packs the weights of a run as far as it has come, or their moving average if the recipe has one.
 ///
 /// # Errors
 /// If the run cannot be read, is not binary yet, or its frames cannot be found.
-pub fn pack(run: &Path, recipe: &Recipe, frames: usize) -> Result<Model, PackError> {
+pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, PackError> {
     let network = recipe.build_network().map_err(RecipeError::from)?;
-    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex()))?;
-    let stage = &recipe.stages[progress.stage.min(recipe.stages.len() - 1)];
+    let (mut student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex().autodiff()))?;
+    let stage = last_stage(recipe, &progress);
     if stage.binary != BinaryLayers::All {
         return Err(PackError::NotBinary { stage: stage.name.clone() });
     }
+    student.set_binary(&stage.binary);
+    if options.batch_norm > 0 {
+        student = statistics::measured(student, recipe, options.batch_norm, progress.epochs)?;
+    }
     let provenance = provenance(recipe, &progress);
     let mut model = fold(&student, network, provenance);
-    model.quantization = Some(engine::calibrate(&model, calibration(recipe, &model, frames)?)?);
+    model.quantization = Some(engine::calibrate(&model, calibration(recipe, &model, options.frames)?)?);
     model.check()?;
     Ok(model)
+}
+
+/// The network of a run in full precision as far as it has come, for pictures of the size `input`; not calibrated, since
+/// it is to be exported.
+///
+/// # Errors
+/// If the run cannot be read or trains binary layers, or its network does not fit the size.
+pub fn in_full_precision(run: &Path, recipe: &Recipe, input: InputSize) -> Result<Model, PackError> {
+    let network = recipe.build_network().and_then(|network| network.with_input(input)).map_err(RecipeError::from)?;
+    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex()))?;
+    let stage = last_stage(recipe, &progress);
+    if stage.binary != BinaryLayers::None {
+        return Err(PackError::NotFull { stage: stage.name.clone() });
+    }
+    let model = fold(&student, network.in_full_precision(), provenance(recipe, &progress));
+    model.check()?;
+    Ok(model)
+}
+
+/// The stage that a run is in, or the last one of a finished run.
+fn last_stage<'a>(recipe: &'a Recipe, progress: &Progress) -> &'a Stage {
+    &recipe.stages[progress.stage.min(recipe.stages.len() - 1)]
 }
 
 fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
@@ -71,10 +120,10 @@ fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
         created_by: concat!("onebit_distill ", env!("CARGO_PKG_VERSION")).into(),
         dataset: recipe.provenance.dataset.clone(),
         teacher: recipe.provenance.teacher.clone(),
+        commit: env!("ONEBIT_COMMIT").into(),
         metrics: [("epochs", progress.epochs), ("steps", progress.steps)]
             .map(|(name, count)| (name.to_owned(), count as f64))
             .into(),
-        ..Provenance::default()
     }
 }
 

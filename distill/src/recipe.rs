@@ -1,9 +1,17 @@
 //! The file that describes a training run.
 
+mod data;
+mod optimization;
+mod transfer;
+
+pub use data::{Broken, DataConfig, Format, Role, SetConfig};
+pub use optimization::{AdamSettings, LearningRate, OptimizerConfig, RateStep, SgdSettings};
+pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
+
 use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -24,6 +32,9 @@ pub struct Recipe {
     /// input, for the price of a small one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<InputSize>,
+    /// Sizes of which every batch has one by chance, in place of `window`: the network learns objects of more sizes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<InputSize>,
     /// Frames and labels.
     pub data: DataConfig,
     /// How a frame is changed before the network sees it.
@@ -40,59 +51,27 @@ pub struct Recipe {
     /// Weights of the loss.
     #[serde(default)]
     pub loss: RegionLossConfig,
-    /// Adam's settings.
+    /// Adam or SGD.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
+    /// Share of the old values when a moving average of the weights takes in a step's new ones, such as 0.999. The average
+    /// is what is validated and packed. Without it there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Epochs between two looks at the validation frames; the last epoch of a stage always looks.
     #[serde(default = "default_validate_every")]
     pub validate_every: usize,
     /// What is trained one after the other, each stage from the weights of the one before.
     pub stages: Vec<Stage>,
+    /// The network whose features the student learns from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherConfig>,
+    /// Which of its features, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transfer: Vec<TapConfig>,
     /// What goes into the packed model's provenance: data, licences, credits.
     #[serde(default)]
     pub provenance: ProvenanceConfig,
-}
-
-/// Frames and labels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Folder of the sets; relative to the recipe's own folder.
-    #[serde(default = "default_root")]
-    pub root: PathBuf,
-    /// Sets to learn from.
-    pub train: Vec<SetConfig>,
-    /// Sets to measure the loss on.
-    #[serde(default)]
-    pub validation: Vec<SetConfig>,
-    /// Class of the network for each object type of the labels. Every other type is an ignore region.
-    pub classes: BTreeMap<String, String>,
-    /// How many times an epoch shows a frame that contains an object of this class; frames without one are shown once.
-    #[serde(default)]
-    pub oversample: BTreeMap<String, usize>,
-}
-
-/// One set in KITTI layout: a folder of images and one of label files with the same stems.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SetConfig {
-    /// Folder, relative to [`DataConfig::root`].
-    pub path: PathBuf,
-    /// Folder of the images within it; `.` for the set's own folder.
-    #[serde(default = "default_images")]
-    pub images: PathBuf,
-    /// Folder of the label files within it.
-    #[serde(default = "default_labels")]
-    pub labels: PathBuf,
-    /// Times that an epoch shows the set.
-    #[serde(default = "default_repeat")]
-    pub repeat: usize,
-    /// Width over height of the scene, where the images of the set were stretched to another shape.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aspect: Option<f32>,
-    /// Range of enlargement for this set, in place of [`Augmentation::scale`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scale: Option<[f32; 2]>,
 }
 
 /// How a frame is changed before the network sees it.
@@ -144,20 +123,6 @@ pub struct RegionLossConfig {
     pub warmup_samples: u64,
 }
 
-/// Adam's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimizerConfig {
-    /// Decay of the mean of the gradients.
-    pub beta1: f32,
-    /// Decay of the mean of their squares.
-    pub beta2: f32,
-    /// Added to the root of the mean square.
-    pub epsilon: f32,
-    /// Gradients of a larger norm (over all weights) are scaled down to it.
-    pub clip_norm: f32,
-}
-
 /// A part of a run with its own learning rate and its own choice of binary layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -195,19 +160,6 @@ impl BinaryLayers {
             Self::Only(names) => names.contains(layer),
         }
     }
-}
-
-/// A linear rise from 0 to `peak`, then half a cosine down to `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LearningRate {
-    /// The highest rate.
-    pub peak: f64,
-    /// The rate at the end of the stage.
-    pub end: f64,
-    /// Epochs of the rise; may be a fraction.
-    #[serde(default)]
-    pub warmup: f64,
 }
 
 /// What goes into the packed model's provenance.
@@ -253,23 +205,54 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; [`DataConfig::root`] becomes absolute.
+    /// Reads and checks a recipe; [`DataConfig::root`] and [`TeacherConfig::file`] become absolute.
     ///
     /// # Errors
     /// Names the file, the key and what would be right.
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
         let text = fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.into(), source })?;
-        let mut recipe: Self =
-            serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        // From text, so that an error tells the line.
+        let recipe = serde_yaml::from_str(&text).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// A recipe from values that were read from the file `path`, and perhaps changed.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn from_value(value: serde_yaml::Value, path: &Path) -> Result<Self, RecipeError> {
+        let recipe = serde_yaml::from_value(value).map_err(|source| RecipeError::Yaml { path: path.into(), source })?;
+        Self::placed(recipe, path)
+    }
+
+    /// Checked, and with paths that no longer depend on where the file `path` is.
+    fn placed(mut self, path: &Path) -> Result<Self, RecipeError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        recipe.set_root(&folder.join(&recipe.data.root));
-        recipe.check()?;
-        Ok(recipe)
+        self.set_root(&folder.join(&self.data.root));
+        if let Some(teacher) = &self.teacher {
+            self.set_teacher(&folder.join(&teacher.file));
+        }
+        self.check()?;
+        Ok(self)
     }
 
     /// Takes the data from another folder; its path is kept as an absolute one, so that the run finds it from anywhere.
     pub fn set_root(&mut self, root: &Path) {
-        self.data.root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        self.data.root = absolute(root);
+    }
+
+    /// Takes another file as the teacher, where there is one.
+    pub fn set_teacher(&mut self, file: &Path) {
+        if let Some(teacher) = &mut self.teacher {
+            teacher.file = absolute(file);
+        }
+    }
+
+    /// The same run for a full-precision network, without a teacher: what this recipe's teacher of the same topology is
+    /// trained by.
+    pub fn in_full_precision(mut self) -> Self {
+        self.stages.iter_mut().for_each(|stage| stage.binary = BinaryLayers::None);
+        Self { teacher: None, transfer: Vec::new(), ..self }
     }
 
     /// The network to train.
@@ -280,9 +263,9 @@ impl Recipe {
         self.network.build()
     }
 
-    /// Size of a training picture.
-    pub fn window(&self) -> InputSize {
-        self.window.unwrap_or(self.network.input)
+    /// The sizes that a training picture can have.
+    pub fn windows(&self) -> Vec<InputSize> {
+        if self.windows.is_empty() { vec![self.window.unwrap_or(self.network.input)] } else { self.windows.clone() }
     }
 
     /// Checks every value.
@@ -291,11 +274,16 @@ impl Recipe {
     /// Names the first key whose value is wrong.
     pub fn check(&self) -> Result<(), RecipeError> {
         let network = self.build_network()?;
-        network.with_input(self.window()).map_err(|e| value("window", e.to_string()))?;
+        check(self.windows.is_empty() || self.window.is_none(), "windows", "either one 'window' or several 'windows'")?;
+        let key = if self.windows.is_empty() { "window" } else { "windows" };
+        for window in self.windows() {
+            network.with_input(window).map_err(|e| value(key, format!("{window}: {e}")))?;
+        }
         self.data.check(&network)?;
         self.augmentation.check()?;
         self.loss.check()?;
         self.optimizer.check()?;
+        check(self.ema.is_none_or(|share| (0.0..1.0).contains(&share)), "ema", "must be 0 to below 1")?;
         check(self.batch >= 1, "batch", "must be at least 1")?;
         check(
             self.shards >= 1 && self.batch.is_multiple_of(self.shards),
@@ -304,41 +292,8 @@ impl Recipe {
         )?;
         check(self.validate_every >= 1, "validate_every", "must be at least 1")?;
         check(!self.stages.is_empty(), "stages", "at least one is needed")?;
-        self.stages.iter().try_for_each(|stage| stage.check(&network))
-    }
-}
-
-impl DataConfig {
-    fn check(&self, network: &Network) -> Result<(), RecipeError> {
-        check(!self.train.is_empty(), "data.train", "at least one set is needed")?;
-        check(!self.classes.is_empty(), "data.classes", "no object type has a class")?;
-        let known = |class: &str| network.classes().iter().any(|c| c == class);
-        for (kind, class) in &self.classes {
-            let reason = format!("'{class}' is not a class of the network ({})", network.classes().join(", "));
-            check(known(class), format!("data.classes.{kind}"), reason)?;
-        }
-        for (class, times) in &self.oversample {
-            let key = format!("data.oversample.{class}");
-            let reason = format!("not a class of the network ({})", network.classes().join(", "));
-            check(known(class), &key, reason)?;
-            check((1..=100).contains(times), &key, "must be 1 to 100")?;
-        }
-        for (list, sets) in [("train", &self.train), ("validation", &self.validation)] {
-            for (index, set) in sets.iter().enumerate() {
-                set.check(&format!("data.{list}[{index}]"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl SetConfig {
-    fn check(&self, key: &str) -> Result<(), RecipeError> {
-        check((1..=1000).contains(&self.repeat), format!("{key}.repeat"), "must be 1 to 1000")?;
-        if let Some(aspect) = self.aspect {
-            check(aspect > 0.1 && aspect < 10.0, format!("{key}.aspect"), "must be between 0.1 and 10")?;
-        }
-        self.scale.map_or(Ok(()), |scale| check_scale(scale, &format!("{key}.scale")))
+        self.stages.iter().try_for_each(|stage| stage.check(&network))?;
+        transfer::check_transfer(self, &network)
     }
 }
 
@@ -379,25 +334,11 @@ impl RegionLossConfig {
     }
 }
 
-impl OptimizerConfig {
-    fn check(&self) -> Result<(), RecipeError> {
-        for (key, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            check((0.0..1.0).contains(&beta), format!("optimizer.{key}"), "must be 0 to below 1")?;
-        }
-        check(self.epsilon > 0.0 && self.epsilon < 1.0, "optimizer.epsilon", "must be above 0 and below 1")?;
-        check(self.clip_norm > 0.0, "optimizer.clip_norm", "must be above 0")
-    }
-}
-
 impl Stage {
     fn check(&self, network: &Network) -> Result<(), RecipeError> {
         let key = format!("stages.{}", self.name);
         check((1..=100_000).contains(&self.epochs), format!("{key}.epochs"), "must be 1 to 100000")?;
-        let LearningRate { peak, end, warmup } = self.learning_rate;
-        let key_rate = format!("{key}.learning_rate");
-        check(peak > 0.0 && peak <= 1.0, format!("{key_rate}.peak"), "must be above 0 and at most 1")?;
-        check((0.0..=peak).contains(&end), format!("{key_rate}.end"), "must be 0 to the peak")?;
-        check((0.0..=self.epochs as f64).contains(&warmup), format!("{key_rate}.warmup"), "must be 0 to the epochs")?;
+        self.learning_rate.check(&format!("{key}.learning_rate"), self.epochs)?;
         if let BinaryLayers::Only(names) = &self.binary {
             let wrong = names.iter().find(|name| !is_binary(network, name));
             let reason = wrong.map(|name| format!("the network has no binary layer '{name}'")).unwrap_or_default();
@@ -405,6 +346,10 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn is_binary(network: &Network, name: &str) -> bool {
@@ -458,12 +403,6 @@ impl Default for RegionLossConfig {
     }
 }
 
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: 10.0 }
-    }
-}
-
 fn default_batch() -> usize {
     8
 }
@@ -474,22 +413,6 @@ fn default_shards() -> usize {
 
 fn default_validate_every() -> usize {
     5
-}
-
-fn default_root() -> PathBuf {
-    ".".into()
-}
-
-fn default_images() -> PathBuf {
-    "image_2".into()
-}
-
-fn default_labels() -> PathBuf {
-    "label_2".into()
-}
-
-fn default_repeat() -> usize {
-    1
 }
 
 #[cfg(test)]
@@ -523,7 +446,7 @@ stages:
     fn a_recipe_survives_its_file() {
         let recipe = load(GOOD).unwrap();
         assert!(recipe.data.root.is_absolute() && recipe.data.root.ends_with("sets"));
-        assert_eq!(recipe.window(), InputSize { width: 320, height: 224 });
+        assert_eq!(recipe.windows(), [InputSize { width: 320, height: 224 }]);
         assert_eq!(recipe.stages[1].binary, BinaryLayers::Only(["conv2".to_owned(), "conv4".to_owned()].into()));
         assert_eq!(load(&serde_yaml::to_string(&recipe).unwrap()).unwrap(), recipe);
     }
@@ -540,9 +463,15 @@ stages:
             ("input: 640x384", "input: 640x380", "network.layer"),
             ("window: 320x224", "window: 320x220", "window: "),
             ("window: 320x224", "window: 320", "320"),
+            ("window: 320x224", "windows: [320x224, 320x220]", "windows: 320x220"),
+            ("window: 320x224", "window: 320x224\nwindows: [320x224]", "windows: either"),
             ("train: [{path: streets, repeat: 2}]", "train: []", "data.train: at least one"),
             ("repeat: 2", "repeat: 0", "data.train[0].repeat"),
-            ("{Car: car}", "{Car: lorry}", "data.classes.Car: 'lorry'"),
+            ("{Car: car}", "{Car: car, Van: lorry}", "data.classes.Van: 'lorry'"),
+            ("{Car: car}", "{Car: ignore}", "data.classes: no object type"),
+            ("repeat: 2", "format: xml", "xml"),
+            ("repeat: 2", "names: [a]", "data.train[0].names"),
+            ("data:", "data:\n  broken: mend", "mend"),
             ("{pedestrian: 3}", "{pedestrians: 3}", "data.oversample.pedestrians"),
             ("[0.5, 2.0]", "[2.0, 0.5]", "augmentation.scale"),
             ("{scale: [0.5, 2.0]}", "{flip: 1.5}", "augmentation.flip: must be 0 to 1"),
@@ -550,6 +479,18 @@ stages:
             ("epochs: 2", "epochs: 0", "stages.one.epochs"),
             ("peak: 1.0e-3, end: 0", "peak: 0, end: 0", "stages.two.learning_rate.peak"),
             ("warmup: 0.5", "warmup: 3", "stages.one.learning_rate.warmup"),
+            ("end: 1.0e-4", "steps: []", "stages.one.learning_rate.steps"),
+            ("end: 1.0e-4", "steps: [{epoch: 1, factor: 0.1}], end: 0", "stages.one.learning_rate: either"),
+            ("end: 1.0e-4, ", "", "stages.one.learning_rate: either"),
+            ("end: 1.0e-4", "steps: [{epoch: 2, factor: 0.1}]", "learning_rate.steps[0].epoch"),
+            ("end: 1.0e-4", "steps: [{epoch: 1, factor: 0.1}, {epoch: 1, factor: 0.1}]", "learning_rate.steps[1].epoch"),
+            ("end: 1.0e-4", "steps: [{epoch: 1, factor: -0.1}]", "learning_rate.steps[0].factor"),
+            ("batch: 8", "optimizer: {kind: sgd, beta1: 0.9}", "beta1"),
+            ("batch: 8", "optimizer: {kind: sdg}", "sdg"),
+            ("batch: 8", "optimizer: {kind: sgd, momentum: 1}", "optimizer.momentum: must be 0 to below 1"),
+            ("batch: 8", "optimizer: {kind: sgd, weight_decay: -1}", "optimizer.weight_decay"),
+            ("batch: 8", "optimizer: {kind: adam, clip_norm: 0}", "optimizer.clip_norm"),
+            ("batch: 8", "ema: 1", "ema: must be 0 to below 1"),
             ("[conv2, conv4]", "[conv0]", "stages.two.binary: the network has no binary layer 'conv0'"),
         ] {
             assert!(GOOD.contains(good), "{good}");

@@ -8,15 +8,17 @@ use onebit_detector::{
     model_file::{LayerWeights, Model},
 };
 use onebit_distill::{
-    packing::{PackError, pack},
+    packing::{Options as PackOptions, PackError, pack},
     recipe::{BinaryLayers, Recipe},
     student::Student,
     training::{Checkpoint, train},
 };
-use std::path::Path;
+use std::{path::Path, process::Command};
 use support::frames;
 
 mod support;
+
+const OPTIONS: PackOptions = PackOptions { frames: 4, batch_norm: 0 };
 
 /// A run of a few steps on four frames.
 fn trained(folder: &Path, topology: &str) -> Recipe {
@@ -31,7 +33,7 @@ fn the_engine_equals_the_graph_on_real_frames() {
     for topology in ["darknet-yolo", "darknet-yolo-64", "mobilenet-yolo"] {
         let folder = tempfile::tempdir().unwrap();
         let recipe = trained(folder.path(), topology);
-        let model = pack(&folder.path().join("run"), &recipe, 4).unwrap();
+        let model = pack(&folder.path().join("run"), &recipe, OPTIONS).unwrap();
         let network = &model.network;
 
         let device = Device::flex();
@@ -72,22 +74,47 @@ fn the_engine_equals_the_graph_on_real_frames() {
 fn a_packed_model_is_calibrated_binary_and_survives_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = trained(folder.path(), "darknet-yolo-64");
-    let model = pack(&folder.path().join("run"), &recipe, 4).unwrap();
+    let model = pack(&folder.path().join("run"), &recipe, OPTIONS).unwrap();
     assert!(model.quantization.is_some());
     let binary = model.weights.iter().filter(|w| matches!(w, LayerWeights::Binary(_))).count();
     assert_eq!(binary, 21, "all 23 convolutions but the first and the last");
+    let git = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output()
+        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    assert_eq!(model.provenance.commit, git.unwrap_or_default());
     let path = folder.path().join("model.safetensors");
     model.save(&path).unwrap();
     assert_eq!(Model::load(&path).unwrap(), model);
 }
 
 #[test]
+fn batch_norm_is_measured_anew_if_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = trained(folder.path(), "darknet-yolo-64");
+    let run = folder.path().join("run");
+    let weights = |batch_norm| pack(&run, &recipe, PackOptions { batch_norm, ..OPTIONS }).unwrap().weights;
+    let (kept, measured) = (weights(0), weights(3));
+    assert_eq!(weights(3), measured);
+    for (kept, measured) in kept.iter().zip(&measured) {
+        match (kept, measured) {
+            (LayerWeights::Binary(kept), LayerWeights::Binary(measured)) => {
+                assert_eq!(kept.bits, measured.bits);
+                assert_ne!(kept.scale, measured.scale);
+            }
+            (LayerWeights::Full(kept), LayerWeights::Full(measured)) => assert_eq!(kept.inputs, measured.inputs),
+            (kept, measured) => assert_eq!(kept, measured),
+        }
+    }
+}
+
+#[test]
 fn a_run_without_a_checkpoint_or_not_yet_binary_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut recipe = trained(folder.path(), "darknet-yolo-64");
-    let error = pack(&folder.path().join("elsewhere"), &recipe, 4).unwrap_err();
+    let error = pack(&folder.path().join("elsewhere"), &recipe, OPTIONS).unwrap_err();
     assert!(error.to_string().contains("elsewhere"), "{error}");
     recipe.stages[0].binary = BinaryLayers::None;
-    let error = pack(&folder.path().join("run"), &recipe, 4).unwrap_err();
+    let error = pack(&folder.path().join("run"), &recipe, OPTIONS).unwrap_err();
     assert!(matches!(error, PackError::NotBinary { .. }), "{error}");
 }

@@ -1,28 +1,21 @@
 //! Whole runs: they learn, repeat themselves, and go on exactly where they were killed.
 
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, store::ModuleRecord, tensor::Device};
 use onebit_distill::{
-    recipe::Recipe,
+    recipe::{AdamSettings, OptimizerConfig, Recipe},
     student::Student,
     training::{Checkpoint, Progress, TrainError, train},
 };
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Command},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
+#[path = "support/killing.rs"]
+mod killing;
 mod support;
 
 /// Two stages, the second binary; two parts of a batch, each in a thread of its own.
 const STAGES: &str = "
 seed: 5
-shards: 1
+shards: 2
 data: {train: [{path: set, repeat: 4}], validation: [{path: set}], classes: {Car: car}}
 validate_every: 1
 stages:
@@ -30,20 +23,31 @@ stages:
   - {name: binary, epochs: 3, learning_rate: {peak: 1.0e-3, end: 0}}
 ";
 
-/// Bits of every weight and running statistic of a run, and how far it has come.
+/// The same with the other optimiser, a moving average, windows of two sizes and a rate that falls in steps.
+const SGD_STAGES: &str = "
+seed: 5
+shards: 2
+windows: [64x64, 96x64]
+optimizer: {kind: sgd, momentum: 0.9, weight_decay: 5.0e-4, clip_norm: 5}
+ema: 0.9
+data: {train: [{path: set, repeat: 4}], validation: [{path: set}], classes: {Car: car}}
+validate_every: 1
+stages:
+  - {name: full, epochs: 1, binary: none, learning_rate: {peak: 1.0e-3, end: 1.0e-3, warmup: 1}}
+  - {name: binary, epochs: 3, learning_rate: {peak: 1.0e-3, steps: [{epoch: 1.5, factor: 0.1}]}}
+";
+
+/// Bits of every weight, running statistic and moving average of a run, and how far it has come.
 fn state(run: &Path, recipe: &Recipe) -> (Vec<u32>, Progress) {
-    struct Bits(Vec<u32>);
-    impl ModuleVisitor for Bits {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let values = param.val().into_data().try_to_vec::<f32>().unwrap();
-            self.0.extend(values.into_iter().map(f32::to_bits));
-        }
-    }
     let network = recipe.build_network().unwrap();
-    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex())).unwrap();
-    let mut bits = Bits(Vec::new());
-    student.visit(&mut bits);
-    (bits.0, progress)
+    let student = Student::new(&network, &Device::flex());
+    let bits = |name: &str| {
+        let record = ModuleRecord::load(run.join("checkpoint").join(name)).unwrap();
+        killing::bits(&student.clone().try_load_record(record).unwrap())
+    };
+    let files = if recipe.ema.is_some() { &["student.bpk", "average.bpk"][..] } else { &["student.bpk"] };
+    let bits = files.iter().flat_map(|name| bits(name)).collect();
+    (bits, Checkpoint::student(run, student).unwrap().1)
 }
 
 #[test]
@@ -68,7 +72,7 @@ stages: [{name: binary, epochs: 60, learning_rate: {peak: 5.0e-3, end: 1.0e-4}}]
 #[test]
 fn the_same_seed_gives_the_same_bits_another_seed_others() {
     let folder = tempfile::tempdir().unwrap();
-    let mut recipe = support::loaded(folder.path(), "mobilenet-yolo", STAGES);
+    let mut recipe = support::loaded(folder.path(), "mobilenet-yolo", SGD_STAGES);
     let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
     recipe.stages.truncate(1);
     train(&recipe, &a, false).unwrap();
@@ -79,46 +83,56 @@ fn the_same_seed_gives_the_same_bits_another_seed_others() {
     assert_ne!(state(&a, &recipe).0, state(&c, &recipe).0);
 }
 
-/// The program on a recipe.
-fn distill(recipe: &Path, run: &Path, resume: bool) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
-    command.arg("train").arg(recipe).arg("-o").arg(run).args(resume.then_some("--resume"));
-    command.spawn().expect("the program is built with its tests")
-}
-
-/// Lines in a file that may not be there yet.
-fn lines(path: &Path) -> usize {
-    fs::read_to_string(path).map_or(0, |text| text.lines().count())
+#[test]
+fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
+    killed_and_whole_run_are_equal(STAGES);
 }
 
 #[test]
-fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
+fn so_does_one_with_momentum_moving_average_and_windows_of_several_sizes() {
+    killed_and_whole_run_are_equal(SGD_STAGES);
+}
+
+fn killed_and_whole_run_are_equal(stages: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let path = support::recipe(folder.path(), "darknet-yolo-64", STAGES);
+    let path = support::recipe(folder.path(), "darknet-yolo-64", stages);
     let recipe = Recipe::load(&path).unwrap();
     let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
     train(&recipe, &whole, false).unwrap();
 
     // Eight steps an epoch: within the first epoch, within the second stage, and once more.
-    for (steps, resume) in [(3, false), (14, true), (21, true)] {
-        let mut child = distill(&path, &killed, resume);
-        let start = Instant::now();
-        while lines(&killed.join("steps.csv")) <= steps {
-            assert!(child.try_wait().unwrap().is_none(), "ended before step {steps}");
-            assert!(start.elapsed() < Duration::from_secs(300), "did not reach step {steps}");
-            thread::sleep(Duration::from_millis(2));
-        }
-        child.kill().unwrap(); // SIGKILL
-        child.wait().unwrap();
-    }
-    assert!(distill(&path, &killed, true).wait().unwrap().success());
-
+    killing::train_killed_after(&[3, 14, 21], &path, &killed);
     assert_eq!(state(&killed, &recipe), state(&whole, &recipe));
-    for name in ["steps.csv", "epochs.csv"] {
-        let [killed, whole] = [&killed, &whole].map(|run| fs::read_to_string(run.join(name)).unwrap());
-        assert_eq!(killed, whole, "{name}");
-    }
-    assert_eq!(lines(&whole.join("steps.csv")), 1 + 4 * 8);
+    killing::assert_same_metrics(&killed, &whole);
+    assert_eq!(killing::lines(&whole.join("steps.csv")), 1 + 4 * 8);
+}
+
+#[test]
+fn the_moving_average_is_another_network_than_the_one_in_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = support::loaded(folder.path(), "darknet-yolo-64", SGD_STAGES);
+    recipe.stages.truncate(1);
+    let [with, without] = ["with", "without"].map(|name| folder.path().join(name));
+    train(&recipe, &with, false).unwrap();
+    let (bits, _) = state(&with, &recipe);
+    let (student, average) = bits.split_at(bits.len() / 2);
+    assert_ne!(student, average);
+    recipe.ema = None;
+    train(&recipe, &without, false).unwrap();
+    assert_eq!(state(&without, &recipe).0, student, "the average has no part in training");
+}
+
+#[test]
+fn another_optimizer_cannot_go_on_with_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = support::loaded(folder.path(), "darknet-yolo-64", SGD_STAGES);
+    let run = folder.path().join("run");
+    let stages = recipe.stages.split_off(1);
+    train(&recipe, &run, false).unwrap();
+    recipe.stages.extend(stages);
+    recipe.optimizer = OptimizerConfig::default();
+    let error = train(&recipe, &run, true).unwrap_err();
+    assert!(error.to_string().contains("optimizer"), "{error}");
 }
 
 #[test]
@@ -138,7 +152,7 @@ fn a_run_is_not_overwritten_and_none_is_not_resumed() {
 fn a_diverging_run_says_so_and_keeps_its_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let mut recipe = support::loaded(folder.path(), "darknet-yolo-64", STAGES);
-    recipe.optimizer.clip_norm = f32::INFINITY;
+    recipe.optimizer = OptimizerConfig::Adam(AdamSettings { clip_norm: f32::INFINITY, ..AdamSettings::default() });
     recipe.loss.coord_scale = f32::MAX;
     let run = folder.path().join("run");
     let error = train(&recipe, &run, false).unwrap_err();

@@ -1,13 +1,16 @@
 //! Why a model cannot be run.
 
 use super::Mode;
-use crate::network::Network;
+use crate::{model_file::ModelError, network::Network};
 use std::io;
 use thiserror::Error;
 
 /// A model, an option or an input image that the engine cannot use, and why.
 #[derive(Debug, Error)]
 pub enum EngineError {
+    /// The model's parts do not fit one another.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// int8 mode needs activation ranges.
     #[error(
         "the model has no activation ranges, which int8 mode needs: calibrate it (`distill pack` does), or use f32 mode"
@@ -32,16 +35,6 @@ pub enum EngineError {
         name: String,
         /// What is wrong and what would be right.
         reason: String,
-    },
-    /// A list does not have one entry for each layer.
-    #[error("{what}: {found} entries for a network of {layers} layers")]
-    Count {
-        /// What the list holds.
-        what: &'static str,
-        /// Its length.
-        found: usize,
-        /// Layers of the network.
-        layers: usize,
     },
     /// A number of threads that makes no sense.
     #[error("{0} threads: 1 to {max} are possible", max = super::MAX_THREADS)]

@@ -84,12 +84,14 @@ impl Map {
         Self { element, ..self }
     }
 
-    /// Offset and length of each run of neighbouring values of the border.
-    pub(super) fn border_runs(&self) -> Box<dyn Iterator<Item = (usize, usize)> + '_> {
+    /// Calls `each` with offset and length of each run of neighbouring values of the border.
+    pub(super) fn for_each_border_run(&self, mut each: impl FnMut(usize, usize)) {
         let channels = self.shape.channels;
         match self.layout {
-            Layout::Interleaved => Box::new(self.border_positions().map(move |(y, x)| (self.at(0, y, x), channels))),
-            Layout::Planar => Box::new((0..channels).flat_map(|channel| self.border_of_plane(channel))),
+            Layout::Interleaved => self.border_positions().for_each(|(y, x)| each(self.at(0, y, x), channels)),
+            Layout::Planar => {
+                (0..channels).flat_map(|channel| self.border_of_plane(channel)).for_each(|(start, len)| each(start, len))
+            }
         }
     }
 
@@ -227,7 +229,9 @@ mod tests {
                     prop_assert!(seen.insert(map.at(channel, y, x)), "({y}, {x}) stands where another value does");
                 }
             }
-            for offset in map.border_runs().flat_map(|(start, len)| start..start + len) {
+            let mut around = Vec::new();
+            map.for_each_border_run(|start, len| around.extend(start..start + len));
+            for offset in around {
                 prop_assert!(seen.insert(offset), "{offset} is in the border twice, or not in the border");
             }
             prop_assert_eq!(seen.len(), channels * ((height + 2 * border) * (width + border) + border));

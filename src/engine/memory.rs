@@ -43,9 +43,9 @@ impl Memory {
     /// Where buffers may start.
     pub(super) const ALIGNMENT: usize = 64;
 
-    /// Zeroed memory.
+    /// Zeroed memory. Kernels that read whole registers may read up to [`Memory::ALIGNMENT`] bytes past its end.
     pub(super) fn new(bytes: usize) -> Result<Self, EngineError> {
-        let count = bytes.div_ceil(Self::ALIGNMENT);
+        let count = bytes.div_ceil(Self::ALIGNMENT) + 1;
         let mut lines = Vec::new();
         lines.try_reserve_exact(count).map_err(|_| EngineError::Memory { bytes })?;
         lines.resize_with(count, || Line(UnsafeCell::new([0; Self::ALIGNMENT])));
@@ -70,7 +70,7 @@ impl Memory {
 
     fn values<T: Value>(&self, map: &Map) -> Values<T> {
         assert!(T::zero(map.element).is_some(), "the plan gives each step maps of the kind that it was made for");
-        let len = size_of_val::<[Line]>(&self.lines) / size_of::<T>();
+        let len = size_of_val::<[Line]>(&self.lines[..self.lines.len() - 1]) / size_of::<T>();
         Values { start: self.lines.as_ptr().cast_mut().cast(), len }
     }
 }
@@ -124,6 +124,13 @@ pub(super) struct Writer<'a, T> {
 }
 
 impl<'a, T> Writer<'a, T> {
+    /// Where `len` values from an offset on start, for kernels that write only some of them.
+    #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel writes slices"))]
+    pub(super) fn start(&self, at: usize, len: usize) -> *mut T {
+        self.values.run(at, len)
+    }
+
     /// `len` values from an offset on.
     ///
     /// # Safety

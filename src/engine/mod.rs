@@ -12,7 +12,6 @@
 
 mod arithmetic;
 mod calibrate;
-mod check;
 mod error;
 mod kernels;
 mod layout;

@@ -1,4 +1,5 @@
-//! Where every feature map lives: concatenations joined in place, memory reused by lifetime.
+//! Where every feature map lives: concatenations joined in place, memory reused by lifetime. What only exists pooled
+//! stands in the map of its pool.
 
 use super::{
     layout::{Buffer, Element, Layout, Map},
@@ -15,11 +16,11 @@ pub(super) struct Placement {
     pub(super) layers: Vec<Map>,
     /// Size of the memory that they share.
     pub(super) bytes: usize,
-    /// For each layer, the concatenation in whose map it stands, and its first channel there.
+    /// For each layer, the concatenation or pool in whose map it stands, and its first channel there.
     homes: Vec<Option<(usize, usize)>>,
 }
 
-/// What shares one buffer: a layer (its `root`) and, if that is a concatenation, the layers joined in it.
+/// What shares one buffer: a layer (its `root`) and the layers that stand in its map.
 struct Group {
     /// `None` for the image, which stands alone.
     root: Option<usize>,
@@ -29,9 +30,17 @@ struct Group {
 }
 
 impl Placement {
-    /// Plans the memory. `elements` says what the values of each layer are; with `keep` no layer's memory is reused.
-    pub(super) fn new(network: &Network, layout: Layout, image: Element, elements: &[Element], keep: bool) -> Self {
-        let homes = homes(network);
+    /// Plans the memory. `elements` says what the values of each layer are, `pools` which of them only exist in which pool;
+    /// with `keep` no layer's memory is reused.
+    pub(super) fn new(
+        network: &Network,
+        layout: Layout,
+        image: Element,
+        elements: &[Element],
+        pools: &[Option<usize>],
+        keep: bool,
+    ) -> Self {
+        let homes = homes(network, pools);
         let roots: Vec<_> = (0..homes.len()).map(|layer| root(&homes, layer)).collect();
         let groups = groups(network, layout, image, elements, &roots, keep);
         let (offsets, bytes) = allocate(&groups);
@@ -62,9 +71,9 @@ impl Placement {
     }
 }
 
-/// The first concatenation that reads a layer becomes its home; any further one has to copy.
-fn homes(network: &Network) -> Vec<Option<(usize, usize)>> {
-    let mut homes = vec![None; network.layers().len()];
+/// A layer's pool, or the first concatenation that reads it, becomes its home; any further one has to copy.
+fn homes(network: &Network, pools: &[Option<usize>]) -> Vec<Option<(usize, usize)>> {
+    let mut homes: Vec<_> = pools.iter().map(|pool| pool.map(|pool| (pool, 0))).collect();
     for (concat, layer) in network.layers().iter().enumerate() {
         if layer.operation != Operation::Concat {
             continue;
@@ -161,13 +170,21 @@ fn overlap(a: &RangeInclusive<usize>, b: &RangeInclusive<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{NetworkSpec, Topology};
+    use crate::{
+        engine::plan::pools,
+        network::{NetworkSpec, Topology},
+    };
 
     fn place(topology: Topology, keep: bool) -> (Network, Placement) {
         let network = NetworkSpec::preset(topology).build().unwrap();
-        let byte = Element::Byte { zero_point: 7 };
-        let placement = Placement::new(&network, Layout::Interleaved, byte, &vec![byte; network.layers().len()], keep);
+        let pools = vec![None; network.layers().len()];
+        let placement = place_with(&network, &pools, keep);
         (network, placement)
+    }
+
+    fn place_with(network: &Network, pools: &[Option<usize>], keep: bool) -> Placement {
+        let byte = Element::Byte { zero_point: 7 };
+        Placement::new(network, Layout::Interleaved, byte, &vec![byte; pools.len()], pools, keep)
     }
 
     #[test]
@@ -195,15 +212,37 @@ mod tests {
     fn what_lives_at_the_same_time_does_not_overlap() {
         for topology in Topology::ALL {
             let (network, placement) = place(topology, false);
-            for (index, layer) in network.layers().iter().enumerate().filter(|(_, l)| l.operation != Operation::Concat) {
-                let span = |map: &Map| {
-                    let (h, w) = (map.shape.height as isize, map.shape.width as isize);
-                    let border = map.border as isize;
-                    map.at(0, -border, -border)..=map.at(map.shape.channels - 1, h - 1 + border, w - 1 + border)
-                };
-                let (from, to) = (span(placement.source(layer.inputs[0])), span(&placement.layers[index]));
-                assert!(!overlap(&from, &to), "{topology}: {} overwrites what it reads", layer.name);
-            }
+            check_overlaps(&network, &placement, &[]);
+            let pools = pools(&network);
+            check_overlaps(&network, &place_with(&network, &pools, false), &pools);
         }
+    }
+
+    fn check_overlaps(network: &Network, placement: &Placement, pools: &[Option<usize>]) {
+        for (index, layer) in network.layers().iter().enumerate() {
+            if layer.operation == Operation::Concat || pools.contains(&Some(index)) {
+                continue; // reads where it stands
+            }
+            let span = |map: &Map| {
+                let (h, w) = (map.shape.height as isize, map.shape.width as isize);
+                let border = map.border as isize;
+                map.at(0, -border, -border)..=map.at(map.shape.channels - 1, h - 1 + border, w - 1 + border)
+            };
+            let (from, to) = (span(placement.source(layer.inputs[0])), span(&placement.layers[index]));
+            assert!(!overlap(&from, &to), "{}: {} overwrites what it reads", network.name(), layer.name);
+        }
+    }
+
+    #[test]
+    fn what_only_exists_pooled_stands_in_its_pool() {
+        let (network, unpooled) = place(Topology::DarknetYolo, false);
+        let pools = pools(&network);
+        let placement = place_with(&network, &pools, false);
+        let named: Vec<_> = (0..pools.len()).filter(|&i| pools[i].is_some()).map(|i| &*network.layers()[i].name).collect();
+        // The last pool's input is joined with others.
+        assert_eq!(named, ["conv0", "conv2", "conv6", "conv10"]);
+        assert_eq!(placement.layers[0].at(5, 3, 4), placement.layers[1].at(5, 3, 4));
+        assert_eq!(placement.layers[0].shape, network.shapes()[1]);
+        assert!(placement.bytes < unpooled.bytes / 2);
     }
 }

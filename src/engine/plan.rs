@@ -3,7 +3,7 @@
 use super::{
     EngineError, Mode,
     arithmetic::{self, IMAGE},
-    calibrate, check,
+    calibrate,
     kernels::{Convolution, Kernel, Work, moves},
     layout::{Element, Map},
     memory::{Memory, Value},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model_file::{Model, Quantization},
-    network::{Activation, Depthwise, Operation, Source},
+    network::{Activation, Depthwise, Network, Operation, Source},
 };
 
 /// All that is decided at load.
@@ -32,7 +32,7 @@ pub(super) struct Step {
 
 impl Plan {
     pub(super) fn new(model: &Model, mode: Mode, kernel: &dyn Kernel, keep: bool) -> Result<Self, EngineError> {
-        check::weights(model)?;
+        model.check()?; // one that was read from a file is right; one made in memory may not be
         let builder = match mode {
             Mode::F32 => Builder { model, kernel, quantization: None },
             Mode::Int8 => Builder { model, kernel, quantization: Some(checked_quantization(model)?) },
@@ -67,10 +67,8 @@ fn fill_border(map: &Map, memory: &Memory) {
 fn fill_border_with<T: Value>(map: &Map, memory: &Memory) {
     let zero = T::zero(map.element).expect("the kind of value was asked for");
     let writer = memory.write::<T>(map);
-    for (start, len) in map.border_runs() {
-        // SAFETY: only this item uses the border of the output; the work writes inside the map.
-        unsafe { writer.run(start, len) }.fill(zero);
-    }
+    // SAFETY: only this item uses the border of the output; the work writes inside the map.
+    map.for_each_border_run(|start, len| unsafe { writer.run(start, len) }.fill(zero));
 }
 
 struct Builder<'a> {
@@ -85,13 +83,14 @@ impl Builder<'_> {
         let network = &self.model.network;
         let elements: Vec<_> = (0..network.layers().len()).map(|layer| self.element(layer)).collect();
         let image = self.byte_or_float(Some(IMAGE));
-        let placement = Placement::new(network, self.kernel.layout(), image, &elements, keep);
+        let pools = if keep || !self.kernel.pools() { vec![None; elements.len()] } else { pools(network) };
+        let placement = Placement::new(network, self.kernel.layout(), image, &elements, &pools, keep);
 
         // Zeroed, which is what the border of the image holds in both modes.
         let memory = Memory::new(placement.bytes)?;
         let mut steps = Vec::new();
         for index in 0..network.layers().len() {
-            self.push_layer(index, &placement, &mut steps)?;
+            self.push_layer(index, &placement, &pools, &mut steps)?;
         }
         Ok(Plan { memory, image: placement.image, layers: placement.layers, steps })
     }
@@ -113,7 +112,13 @@ impl Builder<'_> {
         }
     }
 
-    fn push_layer(&self, index: usize, placement: &Placement, steps: &mut Vec<Step>) -> Result<(), EngineError> {
+    fn push_layer(
+        &self,
+        index: usize,
+        placement: &Placement,
+        pools: &[Option<usize>],
+        steps: &mut Vec<Step>,
+    ) -> Result<(), EngineError> {
         let network = &self.model.network;
         let layer = &network.layers()[index];
         let input = placement.source(layer.inputs[0]);
@@ -121,12 +126,13 @@ impl Builder<'_> {
         let work = match &layer.operation {
             Operation::Convolution(c) => {
                 let convolution = self.convolution(index, (c.kernel, c.stride, c.activation), input, output)?;
-                self.kernel.convolution(convolution)
+                self.kernel.convolution(Convolution { pool: pools[index].is_some(), ..convolution })
             }
             Operation::Depthwise(d) => {
                 let convolution = self.convolution(index, (Depthwise::KERNEL, d.stride, d.activation), input, output)?;
                 self.kernel.depthwise(convolution)
             }
+            Operation::MaxPool if pools.contains(&Some(index)) => return Ok(()),
             Operation::MaxPool => self.kernel.max_pool(input.clone(), output.clone()),
             Operation::SpaceToDepth { block } => moves::space_to_depth(input.clone(), output.clone(), *block),
             Operation::Concat => {
@@ -158,7 +164,8 @@ impl Builder<'_> {
                     .map_err(|reason| EngineError::layer(network, index, reason))?
             }
         };
-        Ok(Convolution { kernel, stride, weights, epilogue, input: input.clone(), output: output.clone() })
+        let (input, output) = (input.clone(), output.clone());
+        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output })
     }
 
     /// What a concatenation has to copy: the inputs that do not stand in its map.
@@ -179,18 +186,25 @@ impl Builder<'_> {
     }
 }
 
+/// For each dense convolution that only a pool reads, that pool.
+pub(super) fn pools(network: &Network) -> Vec<Option<usize>> {
+    let layers = network.layers();
+    let pool = |index: usize| {
+        let mut readers = (0..layers.len()).filter(|&reader| layers[reader].inputs.contains(&Source::Layer(index)));
+        let (reader, None) = (readers.next()?, readers.next()) else { return None };
+        let fits =
+            matches!(layers[index].operation, Operation::Convolution(_)) && layers[reader].operation == Operation::MaxPool;
+        fits.then_some(reader)
+    };
+    (0..layers.len()).map(pool).collect()
+}
+
 /// The model's activation ranges, if int8 mode can use them.
 fn checked_quantization(model: &Model) -> Result<&[Quantization], EngineError> {
     let network = &model.network;
     let quantization = model.quantization.as_deref().ok_or(EngineError::NotCalibrated)?;
     let layers = network.layers().len();
-    if quantization.len() != layers {
-        return Err(EngineError::Count { what: "activation ranges", found: quantization.len(), layers });
-    }
     let fail = |index, reason: String| Err(EngineError::layer(network, index, reason));
-    if let Some(index) = quantization.iter().position(|q| !(q.scale.is_normal() && q.scale > 0.0)) {
-        return fail(index, format!("its activation scale is {}, must be above 0", quantization[index].scale));
-    }
     if !matches!(network.layers()[layers - 1].operation, Operation::Convolution(_) | Operation::Depthwise(_)) {
         return fail(layers - 1, "the last layer must be a convolution in int8 mode, where it gives floats".into());
     }

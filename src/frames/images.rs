@@ -3,7 +3,8 @@
 use image::{ImageReader, RgbImage};
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs::{self, File},
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 use thiserror::Error;
@@ -70,17 +71,31 @@ pub fn list<P: AsRef<Path>>(inputs: &[P]) -> Result<Vec<PathBuf>, ImageFileError
     Ok(images)
 }
 
+/// Columns and rows of an image file, from its header: whether the pixels behind it are whole is not known.
+///
+/// # Errors
+/// If the file cannot be read, or its bytes do not begin as a JPEG or PNG image.
+pub fn size(path: &Path) -> Result<[u32; 2], ImageFileError> {
+    match open(path)?.into_dimensions() {
+        Ok((width, height)) => Ok([width, height]),
+        Err(source) => Err(ImageFileError::Decode { path: path.into(), source }),
+    }
+}
+
 /// The pixels of an image file. Its bytes say which format it is, not its name; grey becomes RGB, alpha is dropped.
 ///
 /// # Errors
 /// If the file cannot be read, or its bytes are no JPEG or PNG image.
 pub fn decode(path: &Path) -> Result<RgbImage, ImageFileError> {
-    let io_error = |source| ImageFileError::Io { path: path.into(), source };
-    let reader = ImageReader::open(path).map_err(io_error)?.with_guessed_format().map_err(io_error)?;
-    match reader.decode() {
+    match open(path)?.decode() {
         Ok(image) => Ok(image.into_rgb8()),
         Err(source) => Err(ImageFileError::Decode { path: path.into(), source }),
     }
+}
+
+fn open(path: &Path) -> Result<ImageReader<BufReader<File>>, ImageFileError> {
+    let io_error = |source| ImageFileError::Io { path: path.into(), source };
+    ImageReader::open(path).map_err(io_error)?.with_guessed_format().map_err(io_error)
 }
 
 fn is_image(path: &Path) -> bool {
@@ -156,6 +171,8 @@ mod tests {
             let error = decode(&path(name)).unwrap_err();
             assert!(matches!(&error, ImageFileError::Decode { path: p, .. } if *p == path(name)), "{error}");
         }
+        assert_eq!(size(&path("cut.png")).unwrap(), [8, 8]);
+        assert!(matches!(size(&path("broken.png")), Err(ImageFileError::Decode { path: p, .. }) if p == path("broken.png")));
         assert!(matches!(decode(&path("missing")), Err(ImageFileError::Io { .. })));
     }
 
@@ -165,5 +182,6 @@ mod tests {
         let path = folder.path().join("a.jpg");
         image::GrayImage::from_raw(2, 1, vec![7, 250]).unwrap().save_with_format(&path, image::ImageFormat::Png).unwrap();
         assert_eq!(decode(&path).unwrap().as_raw(), &[7, 7, 7, 250, 250, 250]);
+        assert_eq!(size(&path).unwrap(), [2, 1]);
     }
 }

@@ -27,7 +27,7 @@ pub use error::{ModelError, TensorError};
 pub use model::{Model, Preprocessing, Provenance, Quantization};
 pub use weights::{BinaryWeights, FullWeights, LayerWeights};
 
-pub(crate) use weight_shape::{WeightShape, weights_per_filter};
+pub(crate) use weight_shape::WeightShape;
 
 /// What the metadata key `format` says.
 const FORMAT: &str = "onebit_detector model";

@@ -132,6 +132,17 @@ impl Network {
     pub fn with_input(&self, input: InputSize) -> Result<Self, NetworkError> {
         Self::new(Description { input, ..self.description.clone() })
     }
+
+    /// The same network with no binary layer, such as a teacher of the same topology.
+    pub fn in_full_precision(&self) -> Self {
+        let mut network = self.clone();
+        for layer in &mut network.description.layers {
+            if let Operation::Convolution(convolution) = &mut layer.operation {
+                convolution.precision = Precision::Full;
+            }
+        }
+        network
+    }
 }
 
 impl TryFrom<Description> for Network {

@@ -36,6 +36,9 @@ pub(super) enum CameraError {
     /// Size, step and number of bytes do not fit.
     #[error(transparent)]
     Size(#[from] ImageError),
+    /// More bytes than rows.
+    #[error("{height} rows of {step} bytes are {rows} bytes, the image has {found}")]
+    Excess { height: usize, step: usize, rows: usize, found: usize },
     /// The name of the encoding.
     #[error("the image's encoding '{found}' is not among those that can be read: {}", names())]
     Encoding { found: String },
@@ -114,6 +117,14 @@ impl Camera {
         let Some(&(_, encoding)) = ENCODINGS.iter().find(|(name, _)| *name == image.encoding) else {
             return Err(CameraError::Encoding { found: image.encoding.clone() });
         };
+        let view = self.pixels(image, encoding)?;
+        let (height, step, found) = (image.height as usize, image.step as usize, image.data.len());
+        let rows = step.saturating_mul(height);
+        if found > rows { Err(CameraError::Excess { height, step, rows, found }) } else { Ok(view) }
+    }
+
+    /// The pixels as they stand, or converted.
+    fn pixels<'a>(&'a mut self, image: &'a Image, encoding: Encoding) -> Result<ImageView<'a>, CameraError> {
         let (width, height, step) = (image.width as usize, image.height as usize, image.step as usize);
         match encoding {
             Encoding::Direct(format) => return Ok(ImageView::new(&image.data, width, height, step, format)?),

@@ -13,6 +13,7 @@ mod error;
 mod intake;
 mod parameters;
 mod publish;
+mod silence;
 mod tally;
 mod throttle;
 mod worker;
@@ -22,6 +23,7 @@ use self::{
     error::NodeError,
     intake::Intake,
     parameters::{ImageTransport, Parameters},
+    silence::{Change, Silence},
     tally::Tally,
     throttle::Throttle,
     worker::{FrameError, Surroundings, Worker},
@@ -95,11 +97,15 @@ fn try_run() -> Result<(), NodeError> {
     let worker = Worker::start(detector, surroundings, intake.clone(), tally.clone())?;
     subscribe(&mut node, &runtime, &lock(&parameters), intake.clone())?;
 
+    let mut silence = Silence::new(Instant::now());
     while !stop.load(Relaxed) {
         if worker.has_ended() {
             return Err(NodeError::Worker);
         }
         node.spin_once(SPIN);
+        if let Some(change) = silence.notice(tally.received(), Instant::now()) {
+            log_change(&logger, &change, &lock(&parameters));
+        }
     }
 
     intake.close();
@@ -178,6 +184,20 @@ fn log_start(logger: &str, model: &Model, detector: &Detector) -> Result<(), Nod
         session.threads()
     );
     Ok(())
+}
+
+/// A camera that is not heard: perhaps there is none on the topic, perhaps what it offers is less than what is asked for,
+/// of which the middleware tells nobody.
+fn log_change(logger: &str, change: &Change, parameters: &Parameters) {
+    match change {
+        Change::Silent => r2r::log_warn!(
+            logger,
+            "no image for {} s: is a camera on the topic? A publisher is heard only if it offers {}",
+            silence::LIMIT.as_secs(),
+            parameters.asked()
+        ),
+        Change::Heard(silence) => r2r::log_info!(logger, "images again, after {:.1} s", silence.as_secs_f64()),
+    }
 }
 
 /// Subscribes to the camera; a task hands its images on.

@@ -212,6 +212,12 @@ impl Parameters {
         }
     }
 
+    /// The quality of service that a camera has to offer, in words.
+    pub(super) fn asked(&self) -> String {
+        let (reliability, durability) = (name_of(&RELIABILITIES, self.reliability), name_of(&DURABILITIES, self.durability));
+        format!("at least reliability {reliability} (qos.reliability) and durability {durability} (qos.durability)")
+    }
+
     /// The value of a declared parameter.
     fn get(&self, name: &str) -> Option<ParameterValue> {
         Some(match name {

@@ -20,6 +20,11 @@ impl Tally {
         self.received.fetch_add(1, Relaxed);
     }
 
+    /// How many came in.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
     /// Its detections were published.
     pub(super) fn process(&self) {
         self.processed.fetch_add(1, Relaxed);

@@ -44,18 +44,21 @@ impl<'a> Graph<'a> {
     }
 
     /// The graph, with its input and outputs declared.
-    pub(super) fn finish(self, outputs: Outputs) -> GraphProto {
+    pub(super) fn finish(self, outputs: Outputs<'_>) -> GraphProto {
         let layers = self.network.layers().iter().zip(self.network.shapes());
-        let skipped = match outputs {
-            Outputs::Last => layers.len() - 1,
-            Outputs::EveryLayer => 0,
+        let last = layers.len() - 1;
+        let is_output = |index: usize, layer: &Layer| match outputs {
+            Outputs::Last => index == last,
+            Outputs::EveryLayer => true,
+            Outputs::LastAnd(names) => index == last || names.contains(&layer.name),
         };
+        let given = layers.enumerate().filter(|(index, (layer, _))| is_output(*index, layer));
         GraphProto {
             node: self.nodes,
             name: self.network.name().into(),
             initializer: self.constants,
             input: vec![value_info(INPUT, self.network.input_shape())],
-            output: layers.skip(skipped).map(|(layer, shape)| value_info(&layer.name, *shape)).collect(),
+            output: given.map(|(_, (layer, shape))| value_info(&layer.name, *shape)).collect(),
         }
     }
 

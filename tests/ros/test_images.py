@@ -145,6 +145,7 @@ def lie(pixels, **fields):
 
 
 LIES = {
+    "lower than its bytes": dict(height=179),
     "taller than its bytes": dict(height=181),
     "wider than its step": dict(width=321),
     "step of nothing": dict(step=0),

@@ -99,6 +99,25 @@ def test_remapping_and_namespace(command, peer, stage):
         process.process.wait()
 
 
+def test_a_camera_that_is_not_heard_is_reported_once(start, peer, image):
+    """A best-effort camera before a node that asks for reliability: nothing arrives, and the node says what it asks for."""
+    process = start(("qos.reliability", "reliable"))
+    unheard = peer.create_publisher(Image, "/image", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+    lines = lambda word: [line for line in process.output().splitlines() if word in line]
+    try:
+        end = time.monotonic() + 20
+        while not lines("no image for") and time.monotonic() < end:
+            unheard.publish(image)
+            peer.spin_for(0.1)
+    finally:
+        peer.destroy_publisher(unheard)
+    (warning,) = lines("no image for")
+    assert "reliability reliable" in warning and "durability volatile" in warning
+    peer.ask(image)
+    assert peer.spin_until(lambda: lines("images again"), 5)
+    assert len(lines("no image for")) == 1
+
+
 @pytest.mark.parametrize("driver", ["reliable", "best_effort"])
 def test_quality_of_service_suits_every_driver(node, peer, image, driver):
     policy = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}[driver]

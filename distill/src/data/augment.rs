@@ -5,7 +5,6 @@ use super::{
     image::{Picture, Rect},
 };
 use crate::recipe::{Augmentation, Recipe};
-use image::RgbImage;
 use nalgebra::{Matrix3, Point2, Vector2};
 use onebit_detector::{
     detection::{BBox, ImageView, Resampler},
@@ -31,13 +30,29 @@ pub struct Sampler {
     dataset: Dataset,
     augmentation: Augmentation,
     input: InputSize,
-    window: InputSize,
+    windows: Vec<InputSize>,
+}
+
+/// A frame's part in a picture, all chance drawn.
+struct Part<'a> {
+    frame: &'a Frame,
+    /// From pixels of the frame to pixels of the picture.
+    map: Matrix3<f32>,
+    /// Where the picture shows it.
+    rect: Rect,
+    /// Hue, saturation and exposure.
+    colour: [f32; 3],
 }
 
 impl Sampler {
-    /// A sampler of `dataset` with the recipe's window and augmentation.
+    /// A sampler of `dataset` with the recipe's windows and augmentation.
     pub fn new(dataset: Dataset, recipe: &Recipe) -> Self {
-        Self { dataset, augmentation: recipe.augmentation.clone(), input: recipe.network.input, window: recipe.window() }
+        Self { dataset, augmentation: recipe.augmentation.clone(), input: recipe.network.input, windows: recipe.windows() }
+    }
+
+    /// The sizes that a training picture can have.
+    pub fn windows(&self) -> &[InputSize] {
+        &self.windows
     }
 
     /// The frames.
@@ -62,27 +77,39 @@ impl Sampler {
     ///
     /// # Errors
     /// If an image cannot be decoded; names the file.
-    pub fn augmented(&self, frame: usize, seed: u64) -> Result<Sample, DataError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut sample = Sample { picture: Picture::grey(self.window), labels: Vec::new() };
-        let mosaic = rng.random_bool(self.augmentation.mosaic.into());
-        let rects = if mosaic { quarters(&mut rng, self.window) } else { vec![Rect::all(self.window)] };
-        for (index, rect) in rects.into_iter().enumerate() {
-            let other = self.dataset.epoch[rng.random_range(0..self.dataset.epoch.len())];
-            let frame = &self.dataset.frames[if index == 0 { frame } else { other }];
-            let image = images::decode(&frame.image)?;
-            let map = self.random_map(&mut rng, frame, &image, rect);
-            self.add(&mut sample, frame, &image, &map, rect);
-            let [hue, saturation, exposure] = self.random_colour(&mut rng);
-            sample.picture.recolour(hue, saturation, exposure, rect);
+    pub fn augmented(&self, frame: usize, window: InputSize, seed: u64) -> Result<Sample, DataError> {
+        let mut sample = Sample { picture: Picture::grey(window), labels: Vec::new() };
+        for part in self.parts(frame, window, seed) {
+            sample.picture.draw(&images::decode(&part.frame.image)?, &part.map, part.rect);
+            let [hue, saturation, exposure] = part.colour;
+            sample.picture.recolour(hue, saturation, exposure, part.rect);
+            sample.labels.extend(self.seen(&part));
         }
         Ok(sample)
     }
 
-    /// Draws a frame into a part of the sample's picture and adds its labels, cut at the part's border.
-    fn add(&self, sample: &mut Sample, frame: &Frame, image: &RgbImage, map: &Matrix3<f32>, rect: Rect) {
-        sample.picture.draw(image, map, rect);
-        sample.labels.extend(frame.labels.iter().filter_map(|label| self.cut(label, map, rect)));
+    /// The labels of that picture; the images are not opened.
+    pub fn augmented_labels(&self, frame: usize, window: InputSize, seed: u64) -> Vec<Label> {
+        self.parts(frame, window, seed).iter().flat_map(|part| self.seen(part)).collect()
+    }
+
+    /// What a picture is made of: one frame, or four for a mosaic.
+    fn parts(&self, frame: usize, window: InputSize, seed: u64) -> Vec<Part<'_>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mosaic = rng.random_bool(self.augmentation.mosaic.into());
+        let rects = if mosaic { quarters(&mut rng, window) } else { vec![Rect::all(window)] };
+        let part = |(index, rect)| {
+            let other = self.dataset.epoch[rng.random_range(0..self.dataset.epoch.len())];
+            let frame = &self.dataset.frames[if index == 0 { frame } else { other }];
+            let map = self.random_map(&mut rng, frame, rect);
+            Part { frame, map, rect, colour: self.random_colour(&mut rng) }
+        };
+        rects.into_iter().enumerate().map(part).collect()
+    }
+
+    /// The labels of a part, cut at its border.
+    fn seen(&self, part: &Part<'_>) -> Vec<Label> {
+        part.frame.labels.iter().filter_map(|label| self.cut(label, &part.map, part.rect)).collect()
     }
 
     /// A label as the picture shows it, or `None` if it does not.
@@ -99,20 +126,20 @@ impl Sampler {
 
     /// Where the frame lies in the picture: enlarged and perhaps mirrored by chance, and shifted so that the rectangle
     /// shows a part of it by chance, or one that holds an object.
-    fn random_map(&self, rng: &mut ChaCha8Rng, frame: &Frame, image: &RgbImage, rect: Rect) -> Matrix3<f32> {
+    fn random_map(&self, rng: &mut ChaCha8Rng, frame: &Frame, rect: Rect) -> Matrix3<f32> {
         let [low, high] = frame.scale.unwrap_or(self.augmentation.scale);
         let enlargement = low * (high / low).powf(rng.random());
         let stretch = (1.0 + self.augmentation.jitter).powf(rng.random_range(-1.0..=1.0)).sqrt();
-        let [w, h] = scene(frame, image).map(|side| side * fit(scene(frame, image), self.input) * enlargement);
+        let [w, h] = scene(frame).map(|side| side * fit(scene(frame), self.input) * enlargement);
         let size = [w * stretch, h / stretch];
         let mirrored = rng.random_bool(self.augmentation.flip.into());
 
-        let unplaced = placement(image, size, [0.0, 0.0], mirrored);
+        let unplaced = placement(frame.size, size, [0.0, 0.0], mirrored);
         let target = self.random_object(rng, frame).map(|bbox| transformed(&bbox, &unplaced));
         let sides = [(rect.x0, rect.x1), (rect.y0, rect.y1)].map(|(a, b)| (a as f32, b as f32));
         let centre = target.map(|b| [b.cx, b.cy]);
         let shift = [0, 1].map(|axis| random_shift(rng, sides[axis], size[axis], centre.map(|c| c[axis])));
-        placement(image, size, shift, mirrored)
+        placement(frame.size, size, shift, mirrored)
     }
 
     /// With the probability `focus` an object of the frame; first its class is drawn, then one of this class.
@@ -148,19 +175,19 @@ impl Rect {
 }
 
 /// Width and height of the scene: the image's own, widened where the file was squeezed.
-fn scene(frame: &Frame, image: &RgbImage) -> [f32; 2] {
-    let (width, height) = (image.width() as f32, image.height() as f32);
+fn scene(frame: &Frame) -> [f32; 2] {
+    let [width, height] = frame.size.map(|side| side as f32);
     [frame.aspect.map_or(width, |aspect| aspect * height), height]
 }
 
 /// The factor with which the scene just fits into the input.
-fn fit([width, height]: [f32; 2], input: InputSize) -> f32 {
+pub(super) fn fit([width, height]: [f32; 2], input: InputSize) -> f32 {
     (input.width as f32 / width).min(input.height as f32 / height)
 }
 
-/// The map that takes pixels of the image to a rectangle of this size whose upper left corner is `shift`.
-fn placement(image: &RgbImage, size: [f32; 2], shift: [f32; 2], mirrored: bool) -> Matrix3<f32> {
-    let scale = Vector2::new(size[0] / image.width() as f32, size[1] / image.height() as f32);
+/// The map that takes an image of `from` pixels to a rectangle of this size whose upper left corner is `shift`.
+fn placement(from: [u32; 2], size: [f32; 2], shift: [f32; 2], mirrored: bool) -> Matrix3<f32> {
+    let scale = Vector2::new(size[0] / from[0] as f32, size[1] / from[1] as f32);
     let scaled = Matrix3::new_nonuniform_scaling(&scale);
     let turned = if mirrored { Matrix3::new(-1.0, 0.0, size[0], 0.0, 1.0, 0.0, 0.0, 0.0, 1.0) } else { Matrix3::identity() };
     Matrix3::new_translation(&shift.into()) * turned * scaled
@@ -205,10 +232,11 @@ fn transformed(bbox: &BBox, map: &Matrix3<f32>) -> BBox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgb;
+    use image::{Rgb, RgbImage};
     use proptest::prelude::*;
     use std::path::Path;
 
+    const WINDOW: InputSize = InputSize { width: 96, height: 64 };
     const OBJECT: [u32; 4] = [40, 24, 80, 56];
 
     /// A sampler of one dark frame of 120x80 pixels with a white object, which is labelled; no colour is changed.
@@ -225,9 +253,10 @@ mod tests {
         );
         let bbox = BBox::from_corners(OBJECT.map(|edge| edge as f32));
         let label = Label { bbox, class: Some(0), weight: 1.0 };
-        let frame = Frame { image: folder.join("frame.png"), labels: vec![label], aspect: None, scale: None };
+        let frame =
+            Frame { image: folder.join("frame.png"), size: [120, 80], labels: vec![label], aspect: None, scale: None };
         let recipe: Recipe = serde_yaml::from_str(&yaml).unwrap();
-        Sampler::new(Dataset { frames: vec![frame], epoch: vec![0] }, &recipe)
+        Sampler::new(Dataset { frames: vec![frame], epoch: vec![0], broken: 0 }, &recipe)
     }
 
     /// The box around the white pixels of the part of a picture.
@@ -267,7 +296,7 @@ mod tests {
         let mut sampler = sampler(folder.path(), false);
         sampler.dataset.frames[0].aspect = Some(3.0);
         sampler.augmentation = Augmentation { jitter: 0.0, scale: [1.0; 2], ..sampler.augmentation };
-        let BBox { w, h, .. } = sampler.augmented(0, 1).unwrap().labels[0].bbox;
+        let BBox { w, h, .. } = sampler.augmented(0, WINDOW, 1).unwrap().labels[0].bbox;
         // 40x32 pixels of a 120x80 image, whose scene is 240x80.
         assert!((w / h - 2.0 * 40.0 / 32.0).abs() < 1e-3, "{w}x{h}");
     }
@@ -295,16 +324,17 @@ mod tests {
         fn boxes_lie_on_what_they_label(seed: u64) {
             let folder = tempfile::tempdir().unwrap();
             let sampler = sampler(folder.path(), false);
-            let sample = sampler.augmented(0, seed).unwrap();
+            let sample = sampler.augmented(0, WINDOW, seed).unwrap();
             prop_assert_eq!(sample.labels.len(), 1, "the window is placed on the object");
             assert_near(white(&sample.picture, Rect::all(sample.picture.size)), sample.labels[0].bbox);
-            prop_assert_eq!(sampler.augmented(0, seed).unwrap(), sample, "all chance comes from the seed");
+            prop_assert_eq!(&sampler.augmented_labels(0, WINDOW, seed), &sample.labels);
+            prop_assert_eq!(sampler.augmented(0, WINDOW, seed).unwrap(), sample, "all chance comes from the seed");
         }
 
         #[test]
         fn boxes_of_a_mosaic_lie_within_their_part(seed: u64) {
             let folder = tempfile::tempdir().unwrap();
-            let sample = sampler(folder.path(), true).augmented(0, seed).unwrap();
+            let sample = sampler(folder.path(), true).augmented(0, WINDOW, seed).unwrap();
             prop_assert_eq!(sample.labels.len(), 4);
             for label in &sample.labels {
                 let [x0, y0, x1, y1] = label.bbox.corners();

@@ -13,6 +13,14 @@ pub enum DataError {
     /// A label file cannot be read.
     #[error(transparent)]
     Label(#[from] LabelError),
+    /// A label file of another format cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, and what is wrong.
+        reason: String,
+    },
     /// A score that says nothing about how sure a label is.
     #[error("{}: a {class} has the score {score}; in training data a score is above 0 and at most 1", path.display())]
     Score {
@@ -31,4 +39,7 @@ pub enum DataError {
         /// Folder of the labels.
         labels: PathBuf,
     },
+    /// A set of which no frame can be used.
+    #[error("{}: every frame of this set is broken", .0.display())]
+    AllBroken(PathBuf),
 }

@@ -2,7 +2,7 @@
 
 use super::{DataError, Label, Sample, Sampler};
 use onebit_detector::network::InputSize;
-use rand::{Rng, SeedableRng, seq::SliceRandom};
+use rand::{Rng, RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use std::{
     sync::{
@@ -68,8 +68,12 @@ impl Loader {
         rng.set_stream(epoch);
         let mut order = sampler.dataset().epoch.clone();
         order.shuffle(&mut rng);
-        let items = order.into_iter().map(|frame| (frame, rng.next_u64())).collect();
-        let make = move |sampler: &Sampler, &(frame, seed): &(usize, u64)| sampler.augmented(frame, seed);
+        let seeds: Vec<_> = order.iter().map(|_| rng.next_u64()).collect();
+        let windows = sampler.windows();
+        let sizes = (0..order.len().div_ceil(batch)).map(|_| windows[rng.random_range(0..windows.len())]);
+        let sizes = sizes.flat_map(|size| std::iter::repeat_n(size, batch)); // one for all pictures of a batch
+        let items = order.into_iter().zip(sizes).zip(seeds).collect();
+        let make = |sampler: &Sampler, &((frame, window), seed): &_| sampler.augmented(frame, window, seed);
         Self::start(sampler, items, batch, make)
     }
 
@@ -121,16 +125,20 @@ mod tests {
 
     /// A sampler of frames that are each of one grey, their number; nothing is augmented.
     fn sampler(folder: &Path, frames: u8) -> Arc<Sampler> {
+        sampler_of(folder, frames, "[]")
+    }
+
+    fn sampler_of(folder: &Path, frames: u8, windows: &str) -> Arc<Sampler> {
         let yaml = "{network: {topology: darknet-yolo, input: 32x32}, data: {train: [], classes: {}}, augmentation: {scale: \
-                    [1, 1], jitter: 0, hue: 0, saturation: 1, exposure: 1}, stages: []}";
-        let recipe: Recipe = serde_yaml::from_str(yaml).unwrap();
+                    [1, 1], jitter: 0, hue: 0, saturation: 1, exposure: 1}, stages: []";
+        let recipe: Recipe = serde_yaml::from_str(&format!("{yaml}, windows: {windows}}}")).unwrap();
         let frame = |number: u8| {
             let image = folder.join(format!("{number}.png"));
             RgbImage::from_pixel(32, 32, Rgb([number; 3])).save(&image).unwrap();
-            Frame { image, labels: Vec::new(), aspect: None, scale: None }
+            Frame { image, size: [32, 32], labels: Vec::new(), aspect: None, scale: None }
         };
         let frames: Vec<_> = (0..frames).map(frame).collect();
-        Arc::new(Sampler::new(Dataset { epoch: (0..frames.len()).collect(), frames }, &recipe))
+        Arc::new(Sampler::new(Dataset { epoch: (0..frames.len()).collect(), frames, broken: 0 }, &recipe))
     }
 
     fn numbers(loader: Loader) -> Vec<u8> {
@@ -153,6 +161,25 @@ mod tests {
         assert_ne!(epoch(2, 0), first);
         assert_eq!(numbers(Loader::training(&sampler, 5, 1, 0)).len(), 10, "two whole batches of five");
         assert_eq!(numbers(Loader::validation(&sampler)), (0..12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_batch_has_one_of_the_window_sizes() {
+        let folder = tempfile::tempdir().unwrap();
+        let sampler = sampler_of(folder.path(), 12, "[32x32, 64x32]");
+        let sizes = sampler.windows();
+        let epoch = |epoch| -> Vec<InputSize> {
+            let batches = Loader::training(&sampler, 2, 1, epoch).map(Result::unwrap);
+            batches
+                .inspect(|batch| assert_eq!(batch.values.len(), 2 * batch.size.shape().values()))
+                .map(|b| b.size)
+                .collect()
+        };
+        let epochs: Vec<_> = (0..8).map(epoch).collect();
+        assert_eq!(epoch(3), epochs[3]);
+        let of_the_first = epochs.concat().iter().filter(|size| **size == sizes[0]).count();
+        assert!((12..=36).contains(&of_the_first), "{of_the_first} of 48");
+        assert!(epochs.iter().any(|sizes| *sizes != epochs[0]), "not by the place in the epoch");
     }
 
     #[test]

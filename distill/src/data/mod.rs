@@ -3,6 +3,7 @@
 mod augment;
 mod dataset;
 mod error;
+mod formats;
 mod image;
 mod loader;
 

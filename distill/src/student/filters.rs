@@ -102,6 +102,12 @@ impl Filters {
         self
     }
 
+    /// Puts statistics in place of batch norm's running ones.
+    pub(super) fn with_statistics(mut self, moments: Option<Moments>) -> Self {
+        self.norm = self.norm.zip(moments).map(|(norm, moments)| norm.with_statistics(moments));
+        self
+    }
+
     /// The convolution and, where there is one, the bias.
     fn sums(&self, x: Tensor<4>) -> Tensor<4> {
         let sums = convolution::same(x, self.weight(), self.form.stride, self.form.groups);

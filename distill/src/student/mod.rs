@@ -1,5 +1,6 @@
 //! The training graph: the layers of a [`Network`] with latent weights, batch norm and gradients.
 
+mod average;
 mod binarize;
 mod convolution;
 mod filters;
@@ -65,15 +66,15 @@ impl Student {
         self.evaluate(image, |filters, x| filters.forward(x))
     }
 
-    /// The last layer's output, with the statistics of the batch; and these statistics, for [`Student::absorb`].
-    pub fn learn(&self, image: Tensor<4>) -> (Tensor<4>, Vec<Option<Moments>>) {
+    /// The output of every layer, with the statistics of the batch; and these statistics, for [`Student::absorb`].
+    pub fn learn(&self, image: Tensor<4>) -> (Vec<Tensor<4>>, Vec<Option<Moments>>) {
         let mut moments = Vec::with_capacity(self.filters.len());
-        let mut outputs = self.evaluate(image, |filters, x| {
+        let outputs = self.evaluate(image, |filters, x| {
             let (y, seen) = filters.learn(x);
             moments.push(seen);
             y
         });
-        (outputs.pop().expect("a network has layers"), moments)
+        (outputs, moments)
     }
 
     fn evaluate(&self, image: Tensor<4>, mut convolve: impl FnMut(&Filters, Tensor<4>) -> Tensor<4>) -> Vec<Tensor<4>> {
@@ -106,6 +107,14 @@ impl Student {
         };
         let filters = self.filters.into_iter().enumerate();
         self.filters = filters.map(|(index, filters)| filters.absorb(&average(index))).collect();
+        self
+    }
+
+    /// Puts statistics in place of batch norm's running ones, one for each layer with weights; layers without batch norm have
+    /// none.
+    pub fn with_statistics(mut self, moments: Vec<Option<Moments>>) -> Self {
+        let filters = self.filters.into_iter().zip(moments);
+        self.filters = filters.map(|(filters, moments)| filters.with_statistics(moments)).collect();
         self
     }
 

@@ -57,6 +57,13 @@ impl Norm {
         (result.output, Moments { mean: result.mean.detach().inner(), variance: result.variance.detach().inner() })
     }
 
+    /// Puts these statistics in place of the running ones.
+    pub(super) fn with_statistics(mut self, moments: Moments) -> Self {
+        self.mean = self.mean.map(|_| Tensor::from_inner(moments.mean));
+        self.variance = self.variance.map(|_| Tensor::from_inner(moments.variance));
+        self
+    }
+
     /// Moves the running statistics towards those of a batch.
     pub(super) fn absorb(mut self, moments: &Moments) -> Self {
         let toward = |running: Param<Tensor<1>>, new: &Tensor<1>| {
@@ -70,6 +77,23 @@ impl Norm {
 }
 
 impl Moments {
+    /// The statistics of all values of equal parts together: `mean = E[means]`, `variance =
+    /// E[variances] + E[(means − mean)²]`.
+    ///
+    /// # Panics
+    /// Without parts.
+    pub fn pooled(parts: &[Self]) -> Self {
+        let average = |pick: fn(&Self) -> Tensor<1>| {
+            let sum = parts.iter().map(pick).reduce(|a, b| a + b).expect("parts of one batch at least");
+            sum / parts.len() as f32
+        };
+        let mean = average(|m| m.mean.clone());
+        // Taken about the common mean, so that little is lost where means are large.
+        let between = parts.iter().map(|m| (m.mean.clone() - mean.clone()).powi_scalar(2)).reduce(|a, b| a + b);
+        let between = between.expect("parts of one batch at least") / parts.len() as f32;
+        Self { variance: average(|m| m.variance.clone()) + between, mean }
+    }
+
     /// The mean of the statistics of equal parts of a batch.
     pub fn average(parts: &[Self]) -> Self {
         let average = |pick: fn(&Self) -> &Tensor<1>| {
@@ -112,6 +136,18 @@ mod tests {
         assert!(near(vector(&norm.mean.val()), [0.3, 0.5]));
         assert!(near(vector(&norm.variance.val()), [0.9 + 0.3, 0.9 + 1.8]));
         assert!(!norm.mean.is_require_grad() && norm.scale.is_require_grad());
+    }
+
+    #[test]
+    fn pooled_statistics_are_those_of_all_values() {
+        let device = Device::flex().autodiff();
+        let norm = Norm::new(2, &device);
+        let moments = |values| norm.learn(picture(values, &device)).1;
+        let pooled = Moments::pooled(&[moments([1.0, 3.0, 0.0, 8.0]), moments([5.0, 7.0, 8.0, 0.0])]);
+        // 1, 3, 5, 7 and 0, 8, 8, 0.
+        assert_eq!((vector(&pooled.mean), vector(&pooled.variance)), (vec![4.0, 4.0], vec![5.0, 16.0]));
+        let norm = norm.with_statistics(pooled);
+        assert_eq!((vector(&norm.mean.val()), vector(&norm.variance.val())), (vec![4.0, 4.0], vec![5.0, 16.0]));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Everything that a run needs to go on exactly, in one folder that is replaced as a whole.
 
-use super::TrainError;
+use super::{Learner, TrainError};
 use crate::{recipe::Recipe, student::Student};
 use burn::{module::Module, optim::ModuleOptimizer, store::ModuleRecord};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
+    mem,
     path::{Path, PathBuf},
 };
 
@@ -25,11 +26,23 @@ pub struct Progress {
     pub seen: u64,
 }
 
+impl Progress {
+    /// How far the run in this folder has come.
+    ///
+    /// # Errors
+    /// If it has no checkpoint, or a damaged one.
+    pub fn of(run: &Path) -> Result<Self, TrainError> {
+        load_progress(&current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?)
+    }
+}
+
 /// Weights, optimiser and progress between two epochs.
 pub struct Checkpoint {
     /// The weights.
-    pub student: Student,
-    /// Adam's moments.
+    pub learner: Learner,
+    /// A moving average of the student's weights, if the recipe wants one.
+    pub average: Option<Student>,
+    /// What the optimiser remembers of earlier steps.
     pub optimizer: ModuleOptimizer,
     /// How far the run has come.
     pub progress: Progress,
@@ -39,6 +52,8 @@ const CURRENT: &str = "checkpoint";
 const NEXT: &str = "checkpoint.next";
 const PREVIOUS: &str = "checkpoint.previous";
 const STUDENT: &str = "student.bpk";
+const AVERAGE: &str = "average.bpk";
+const ADAPTERS: &str = "adapters.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const PROGRESS: &str = "progress.json";
 /// The recipe of a run, within its folder.
@@ -53,11 +68,23 @@ pub(super) fn begin(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
     keep(run, recipe)
 }
 
+/// Refuses a recipe whose optimiser cannot use what the run's one remembers.
+pub(super) fn check(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+    current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
+    let path = run.join(RECIPE);
+    let kept = Recipe::load(&path)?;
+    let same = mem::discriminant(&kept.optimizer) == mem::discriminant(&recipe.optimizer);
+    if same { Ok(()) } else { Err(TrainError::Optimizer(path)) }
+}
+
 /// Keeps the recipe with which a run goes on. Where that is another one (more epochs, say), the run is no longer the one
 /// that either of them describes: it is told.
 pub(super) fn go_on(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
     let mut kept = Recipe::load(&run.join(RECIPE))?;
-    kept.data.root.clone_from(&recipe.data.root); // data may have moved
+    kept.data.root.clone_from(&recipe.data.root); // data and teacher may have moved
+    if let Some(teacher) = &recipe.teacher {
+        kept.set_teacher(&teacher.file);
+    }
     if kept != *recipe {
         log::warn!("the recipe is not the one that {} was started with: the run cannot be repeated", run.display());
     }
@@ -84,12 +111,23 @@ impl Checkpoint {
         let [next, current, previous] = [NEXT, CURRENT, PREVIOUS].map(|name| run.join(name));
         remove(&next)?;
         fs::create_dir(&next).map_err(TrainError::file(&next))?;
-        let [student, optimizer, progress] = [STUDENT, OPTIMIZER, PROGRESS].map(|name| next.join(name));
-        self.student.into_record().save(&student).map_err(TrainError::record(&student))?;
+        let [student, adapters, average, optimizer, progress] =
+            [STUDENT, ADAPTERS, AVERAGE, OPTIMIZER, PROGRESS].map(|name| next.join(name));
+        self.learner.student.into_record().save(&student).map_err(TrainError::record(&student))?;
+        let has_adapters = !self.learner.adapters.is_empty();
+        if has_adapters {
+            self.learner.adapters.into_record().save(&adapters).map_err(TrainError::record(&adapters))?;
+        }
         self.optimizer.save(&optimizer).map_err(TrainError::record(&optimizer))?;
         let text = serde_json::to_string(&self.progress).expect("numbers");
         fs::write(&progress, text).map_err(TrainError::file(&progress))?;
-        for path in [student, optimizer, progress, next.clone()] {
+        let mut files = vec![student, optimizer, progress];
+        files.extend(has_adapters.then_some(adapters));
+        if let Some(weights) = self.average {
+            weights.into_record().save(&average).map_err(TrainError::record(&average))?;
+            files.push(average);
+        }
+        for path in files.into_iter().chain([next.clone()]) {
             File::open(&path).and_then(|file| file.sync_all()).map_err(TrainError::file(path))?;
         }
         remove(&previous)?;
@@ -100,32 +138,46 @@ impl Checkpoint {
         remove(&previous)
     }
 
-    /// Reads a run's checkpoint into a student and an optimiser made from the same recipe.
+    /// Reads a run's checkpoint into a learner and an optimiser made from the same recipe.
     ///
     /// # Errors
     /// If there is none, or it is damaged or of another network.
-    pub fn load(run: &Path, student: Student, optimizer: ModuleOptimizer) -> Result<Self, TrainError> {
+    pub fn load(run: &Path, learner: Learner, optimizer: ModuleOptimizer) -> Result<Self, TrainError> {
         let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
         let path = folder.join(OPTIMIZER);
         let optimizer = optimizer.load(&path).map_err(TrainError::record(&path))?;
-        let student = load_student(&folder, student)?;
-        Ok(Self { student, optimizer, progress: load_progress(&folder)? })
+        let Learner { student, mut adapters } = learner;
+        let average = load_average(&folder, &student)?;
+        let student = load_weights(&folder.join(STUDENT), student)?;
+        if !adapters.is_empty() {
+            adapters = load_weights(&folder.join(ADAPTERS), adapters)?;
+        }
+        Ok(Self { learner: Learner { student, adapters }, average, optimizer, progress: load_progress(&folder)? })
     }
 
-    /// Reads only the weights, into a student made from the same recipe, and how far the run has come.
+    /// Reads only the weights to be used, into a student made from the same recipe, and how far the run has come. They are
+    /// the moving average where there is one.
     ///
     /// # Errors
     /// As [`Checkpoint::load`].
     pub fn student(run: &Path, student: Student) -> Result<(Student, Progress), TrainError> {
         let folder = current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
-        Ok((load_student(&folder, student)?, load_progress(&folder)?))
+        let student = match load_average(&folder, &student)? {
+            Some(average) => average,
+            None => load_weights(&folder.join(STUDENT), student)?,
+        };
+        Ok((student, load_progress(&folder)?))
     }
 }
 
-fn load_student(folder: &Path, student: Student) -> Result<Student, TrainError> {
-    let path = folder.join(STUDENT);
-    let record = ModuleRecord::load(&path).map_err(TrainError::record(&path))?;
-    student.try_load_record(record).map_err(TrainError::record(&path))
+fn load_average(folder: &Path, student: &Student) -> Result<Option<Student>, TrainError> {
+    let path = folder.join(AVERAGE);
+    path.is_file().then(|| load_weights(&path, student.clone())).transpose()
+}
+
+fn load_weights<M: Module>(path: &Path, module: M) -> Result<M, TrainError> {
+    let record = ModuleRecord::load(path).map_err(TrainError::record(path))?;
+    module.try_load_record(record).map_err(TrainError::record(path))
 }
 
 fn load_progress(folder: &Path) -> Result<Progress, TrainError> {
@@ -141,21 +193,29 @@ fn remove(folder: &Path) -> Result<(), TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::Adapter;
     use burn::{optim::AdamConfig, tensor::Device};
-    use onebit_detector::network::{NetworkSpec, Topology};
+    use onebit_detector::network::{NetworkSpec, Shape, Topology};
 
     fn student(width: f64) -> Student {
         let spec = NetworkSpec { width, ..NetworkSpec::preset(Topology::DarknetYolo64) };
         Student::new(&spec.build().unwrap(), &Device::flex())
     }
 
+    fn learner() -> Learner {
+        let shape = |channels| Shape { channels, height: 2, width: 2 };
+        let adapter = Adapter::new(shape(8), shape(16), true, &Device::flex());
+        Learner { student: student(0.125), adapters: vec![adapter] }
+    }
+
     fn save(run: &Path, epochs: u64) {
         let progress = Progress { epochs, ..Progress::default() };
-        Checkpoint { student: student(0.125), optimizer: AdamConfig::new().init(), progress }.save(run).unwrap();
+        let (learner, average) = (learner(), Some(student(0.125)));
+        Checkpoint { learner, average, optimizer: AdamConfig::new().init(), progress }.save(run).unwrap();
     }
 
     fn load(run: &Path) -> Result<Progress, TrainError> {
-        Checkpoint::load(run, student(0.125), AdamConfig::new().init()).map(|checkpoint| checkpoint.progress)
+        Checkpoint::load(run, learner(), AdamConfig::new().init()).map(|checkpoint| checkpoint.progress)
     }
 
     #[test]
@@ -185,8 +245,8 @@ mod tests {
         assert!(matches!(load(run), Err(TrainError::NoCheckpoint(_))));
         save(run, 1);
         let wrong = Checkpoint::student(run, student(0.25)).unwrap_err().to_string();
-        assert!(wrong.contains(STUDENT), "{wrong}");
-        for name in [STUDENT, OPTIMIZER, PROGRESS] {
+        assert!(wrong.contains(AVERAGE), "{wrong}");
+        for name in [STUDENT, ADAPTERS, AVERAGE, OPTIMIZER, PROGRESS] {
             save(run, 1);
             fs::write(run.join(CURRENT).join(name), b"{").unwrap();
             let wrong = load(run).unwrap_err().to_string();

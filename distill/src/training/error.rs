@@ -1,6 +1,6 @@
 //! Why a run stops.
 
-use crate::{data::DataError, recipe::RecipeError};
+use crate::{data::DataError, recipe::RecipeError, transfer::TransferError};
 use burn::store::RecordError;
 use std::{io, path::PathBuf};
 use thiserror::Error;
@@ -14,6 +14,9 @@ pub enum TrainError {
     /// A frame or label is wrong.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The teacher or what is taken from it is wrong.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// Too few frames.
     #[error("an epoch of {frames} frames does not fill one batch of {batch}")]
     NoBatch {
@@ -28,6 +31,9 @@ pub enum TrainError {
     /// The folder holds no run.
     #[error("{}: no checkpoint here to resume from", .0.display())]
     NoCheckpoint(PathBuf),
+    /// Another kind of optimiser cannot use what this run's one remembers.
+    #[error("{}: the run was started with the other 'optimizer.kind'; resume it with the same one", .0.display())]
+    Optimizer(PathBuf),
     /// A file of the run cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {

@@ -1,6 +1,6 @@
-//! What a run tells: one line for each step and each epoch, in CSV files.
+//! What a run tells: one line for each step and each epoch, in CSV files, and the same for TensorBoard.
 
-use super::{Progress, TrainError};
+use super::{Progress, TrainError, events::Events};
 use csv::{Writer, WriterBuilder};
 use std::{
     fs::{File, OpenOptions},
@@ -11,21 +11,23 @@ use std::{
 /// Running means of a loss's terms.
 #[derive(Default)]
 pub(super) struct Means {
-    sums: Vec<(&'static str, f64)>,
+    sums: Vec<(String, f64)>,
     count: usize,
 }
 
 impl Means {
-    pub(super) fn add(&mut self, terms: &[(&'static str, f32)]) {
-        self.sums.resize(terms.len(), ("", 0.0));
-        for (sum, (name, value)) in self.sums.iter_mut().zip(terms) {
-            *sum = (*name, sum.1 + f64::from(*value));
+    pub(super) fn add(&mut self, terms: &[(String, f32)]) {
+        if self.sums.is_empty() {
+            self.sums = terms.iter().map(|(name, _)| (name.clone(), 0.0)).collect();
+        }
+        for ((_, sum), (_, value)) in self.sums.iter_mut().zip(terms) {
+            *sum += f64::from(*value);
         }
         self.count += 1;
     }
 
-    fn terms(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        self.sums.iter().map(|(name, sum)| (*name, sum / self.count as f64))
+    fn terms(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.sums.iter().map(|(name, sum)| (name.as_str(), sum / self.count as f64))
     }
 
     pub(super) fn total(&self) -> f64 {
@@ -33,18 +35,20 @@ impl Means {
     }
 }
 
-/// The two CSV files of a run, opened for appending.
+/// The two CSV files of a run, opened for appending, and a new event file.
 pub(super) struct Metrics {
     steps: Table,
     epochs: Table,
+    events: Events,
 }
 
 impl Metrics {
-    /// Opens both files and drops the lines written after the checkpoint, which will be written again.
+    /// Opens the files and drops the lines written after the checkpoint, which will be written again.
     pub(super) fn open(folder: &Path, progress: &Progress) -> Result<Self, TrainError> {
         Ok(Self {
             steps: Table::open(folder.join("steps.csv"), progress.steps)?,
             epochs: Table::open(folder.join("epochs.csv"), progress.epochs)?,
+            events: Events::open(folder, progress.steps)?,
         })
     }
 
@@ -53,13 +57,16 @@ impl Metrics {
         stage: &str,
         progress: &Progress,
         rate: f64,
-        terms: &[(&'static str, f32)],
+        terms: &[(String, f32)],
         norm: f32,
     ) -> Result<(), TrainError> {
         let mut row = vec![("step", progress.steps.to_string()), ("stage", stage.to_owned()), ("rate", format!("{rate:e}"))];
-        row.extend(terms.iter().map(|(name, value)| (*name, value.to_string())));
+        row.extend(terms.iter().map(|(name, value)| (name.as_str(), value.to_string())));
         row.push(("gradient_norm", norm.to_string()));
-        self.steps.push(row)
+        self.steps.push(row)?;
+        let mut values = vec![("rate".into(), rate), ("gradient_norm".into(), norm.into())];
+        values.extend(terms.iter().map(|(name, value)| (format!("step/{name}"), f64::from(*value))));
+        self.events.scalars(progress.steps, values)
     }
 
     /// Writes an epoch's line and returns it for people.
@@ -76,6 +83,10 @@ impl Metrics {
         row.push(("validation_loss", validation.map_or(String::new(), |v| format!("{:.6}", v.total()))));
         let message = row.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
         self.epochs.push(row)?;
+        let mut values: Vec<_> = training.terms().map(|(name, mean)| (format!("epoch/{name}"), mean)).collect();
+        values.push(("epoch/loss".into(), training.total()));
+        values.extend(validation.map(|v| ("epoch/validation_loss".into(), v.total())));
+        self.events.scalars(progress.steps, values)?;
         Ok(message)
     }
 }
@@ -100,7 +111,7 @@ impl Table {
         Ok(Self { writer: WriterBuilder::new().from_writer(file), path, empty: kept == 0 })
     }
 
-    fn push(&mut self, row: Vec<(&'static str, String)>) -> Result<(), TrainError> {
+    fn push(&mut self, row: Vec<(&str, String)>) -> Result<(), TrainError> {
         let (names, values): (Vec<_>, Vec<_>) = row.into_iter().unzip();
         let write = || {
             if self.empty {

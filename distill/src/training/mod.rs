@@ -1,32 +1,38 @@
 //! The training loop: stages, epochs, steps; metrics and checkpoints in a folder of the run.
 //!
-//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, and `checkpoint/`, which always is a whole
-//! one. A run that was killed goes on from it and ends with the same bits as one that was not.
+//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, the same numbers as TensorBoard's event
+//! files, and `checkpoint/`, which always is a whole one. A run that was killed goes on from it and ends with the same
+//! bits as one that was not.
 
 mod checkpoint;
 mod error;
+mod events;
+mod learner;
 mod metrics;
+mod optimizer;
 mod schedule;
 mod step;
 
 pub use checkpoint::{Checkpoint, Progress, RECIPE};
 pub use error::TrainError;
+pub use learner::Learner;
 
 use crate::{
     data::{Batch, Dataset, Loader, Sampler},
     heads::HeadLoss,
     recipe::{Recipe, Stage},
     student::Student,
+    transfer::{Lesson, Transfer},
 };
 use burn::{
     module::Module,
-    optim::{AdamConfig, ModuleOptimizer},
+    optim::ModuleOptimizer,
     tensor::{Device, Tensor, TensorData},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use metrics::{Means, Metrics};
 use std::{path::Path, sync::Arc};
-use step::step;
+use step::{Losses, step};
 
 /// Trains a recipe in the folder `run`, from its checkpoint if `resume` is set.
 ///
@@ -48,8 +54,11 @@ struct Run<'a> {
     training: Arc<Sampler>,
     validation: Option<Arc<Sampler>>,
     loss: HeadLoss,
+    transfer: Option<Transfer>,
     metrics: Metrics,
-    student: Student,
+    learner: Learner,
+    /// A moving average of the student's weights, for evaluation; it starts anew with every stage.
+    average: Option<Student>,
     optimizer: ModuleOptimizer,
     progress: Progress,
 }
@@ -65,32 +74,58 @@ impl<'a> Run<'a> {
             return Err(TrainError::NoBatch { frames: training.dataset().epoch.len(), batch: recipe.batch });
         }
 
+        let transfer = Transfer::open(recipe, &network)?;
+
         let base = Device::flex();
         base.seed(recipe.seed);
         let device = base.autodiff();
-        let fresh = Student::new(&network, &device);
-        let optimizer = new_optimizer(recipe);
-        let Checkpoint { student, optimizer, progress } = if resume {
+        let student = Student::new(&network, &device); // first: it starts from the same weights with and without a teacher
+        let adapters = transfer.as_ref().map(|transfer| transfer.adapters(&device)).unwrap_or_default();
+        let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
+        let Checkpoint { learner, average, optimizer, progress } = if resume {
+            checkpoint::check(folder, recipe)?;
             let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
             checkpoint::go_on(folder, recipe)?;
             checkpoint
         } else {
             checkpoint::begin(folder, recipe)?;
-            Checkpoint { student: fresh, optimizer, progress: Progress::default() }
+            Checkpoint { learner: fresh, average: None, optimizer, progress: Progress::default() }
         };
+        let average = average.map(|average| average.valid());
         let metrics = Metrics::open(folder, &progress)?;
         let loss = HeadLoss::new(&network, &recipe.loss);
-        let run = Self { recipe, folder, device, training, validation, loss, metrics, student, optimizer, progress };
+        let run = Self {
+            recipe,
+            folder,
+            device,
+            training,
+            validation,
+            loss,
+            transfer,
+            metrics,
+            learner,
+            average,
+            optimizer,
+            progress,
+        };
         run.save()?; // so that there is something to resume from, whenever the run is killed
         Ok(run)
     }
 
     /// The rest of a stage.
     fn stage(&mut self, stage: &Stage) -> Result<(), TrainError> {
-        self.student.set_binary(&stage.binary);
+        self.learner.student.set_binary(&stage.binary);
         if self.progress.epoch == 0 {
-            self.optimizer = new_optimizer(self.recipe);
+            self.optimizer = optimizer::new(&self.recipe.optimizer);
         }
+        self.average = match (self.recipe.ema, self.average.take()) {
+            (None, _) => None,
+            (Some(_), Some(mut average)) if self.progress.epoch > 0 => {
+                average.set_binary(&stage.binary);
+                Some(average)
+            }
+            (Some(_), _) => Some(self.learner.student.valid()),
+        };
         let steps = Loader::len(&self.training, self.recipe.batch);
         let bar = progress_bar((stage.epochs * steps) as u64, (self.progress.epoch * steps) as u64);
         loop {
@@ -115,12 +150,27 @@ impl<'a> Run<'a> {
     fn epoch(&mut self, stage: &Stage, steps: usize, bar: &ProgressBar) -> Result<Means, TrainError> {
         let mut means = Means::default();
         let batches = Loader::training(&self.training, self.recipe.batch, self.recipe.seed, self.progress.epochs);
-        for (index, batch) in batches.enumerate() {
-            let rate = stage.learning_rate.at(self.progress.epoch * steps + index, steps, stage.epochs);
-            let parts = batch?.split(self.recipe.shards);
-            let student = self.student.clone();
-            let done = step(student, &mut self.optimizer, &self.loss, parts, rate, self.recipe, self.progress.seen)?;
-            self.student = done.student;
+        let lessons: Box<dyn Iterator<Item = Result<Lesson, TrainError>>> = match &self.transfer {
+            Some(transfer) if transfer.is_active(stage) => Box::new(transfer.lessons(batches).map(|l| Ok(l?))),
+            _ => Box::new(batches.map(|batch| Ok(Lesson { batch: batch?, features: Vec::new() }))),
+        };
+        for (index, lesson) in lessons.enumerate() {
+            let at = self.progress.epoch * steps + index;
+            let rate = stage.learning_rate.at(at, steps, stage.epochs);
+            let share = at as f32 / (stage.epochs * steps) as f32;
+            let weights = self.transfer.as_ref().map(|transfer| transfer.weights(stage, share)).unwrap_or_default();
+            let parts = lesson?.split(self.recipe.shards);
+            let learner = self.learner.clone();
+            let losses = Losses { head: &self.loss, transfer: self.transfer.as_ref(), weights: &weights };
+            let done = step(learner, &mut self.optimizer, &losses, parts, rate, self.recipe, self.progress.seen)?;
+            if let Some(transfer) = &mut self.transfer {
+                transfer.watch(&done.terms, &weights, steps)?;
+            }
+            self.learner = done.learner;
+            if let Some(ema) = self.recipe.ema {
+                let share = schedule::ema_share(ema, at);
+                self.average = self.average.take().map(|average| average.moved_toward(&self.learner.student, share));
+            }
             self.progress.seen += self.recipe.batch as u64;
             self.progress.steps += 1;
             self.metrics.step(&stage.name, &self.progress, rate, &done.terms, done.norm)?;
@@ -138,28 +188,25 @@ impl<'a> Run<'a> {
         Ok(means)
     }
 
-    /// Mean loss over the validation frames, as the detector sees them.
+    /// Mean loss of the head over the validation frames, as the detector sees them.
     fn validate(&self, sampler: &Arc<Sampler>) -> Result<Means, TrainError> {
-        let student = self.student.valid();
+        let student = self.average.clone().unwrap_or_else(|| self.learner.student.valid());
         let mut means = Means::default();
         for batch in Loader::validation(sampler) {
             let batch = batch?;
             let output = student.forward(images(&batch, &self.device.clone().inner()));
             let terms = self.loss.terms(output, &batch, u64::MAX);
-            means.add(&terms.into_iter().map(|(name, value)| (name, value.into_scalar::<f32>())).collect::<Vec<_>>());
+            means.add(
+                &terms.into_iter().map(|(name, value)| (name.to_owned(), value.into_scalar::<f32>())).collect::<Vec<_>>(),
+            );
         }
         Ok(means)
     }
 
     fn save(&self) -> Result<(), TrainError> {
-        let (student, optimizer) = (self.student.clone(), self.optimizer.clone());
-        Checkpoint { student, optimizer, progress: self.progress }.save(self.folder)
+        let (learner, average, optimizer) = (self.learner.clone(), self.average.clone(), self.optimizer.clone());
+        Checkpoint { learner, average, optimizer, progress: self.progress }.save(self.folder)
     }
-}
-
-fn new_optimizer(recipe: &Recipe) -> ModuleOptimizer {
-    let config = &recipe.optimizer;
-    AdamConfig::new().with_beta_1(config.beta1).with_beta_2(config.beta2).with_epsilon(config.epsilon).init()
 }
 
 /// The pictures of a batch as a tensor `[pictures, 3, height, width]`.

@@ -1,11 +1,11 @@
 //! One step: gradients of a batch, clipped, applied.
 
-use super::{TrainError, images};
+use super::{Learner, TrainError, images};
 use crate::{
-    data::Batch,
     heads::HeadLoss,
     recipe::Recipe,
-    student::{Moments, Student},
+    student::Moments,
+    transfer::{Lesson, Transfer},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
@@ -14,11 +14,19 @@ use burn::{
 };
 use std::thread;
 
+/// What a step makes smaller.
+pub(super) struct Losses<'a> {
+    pub(super) head: &'a HeadLoss,
+    pub(super) transfer: Option<&'a Transfer>,
+    /// Of each tap.
+    pub(super) weights: &'a [f32],
+}
+
 /// What a step gives.
 pub(super) struct Done {
-    pub(super) student: Student,
+    pub(super) learner: Learner,
     /// Each term of the loss, mean over the batch.
-    pub(super) terms: Vec<(&'static str, f32)>,
+    pub(super) terms: Vec<(String, f32)>,
     /// Norm of the gradients before they were clipped.
     pub(super) norm: f32,
 }
@@ -27,26 +35,27 @@ pub(super) struct Done {
 struct Part {
     gradients: GradientsParams,
     moments: Vec<Option<Moments>>,
-    terms: Vec<(&'static str, f32)>,
+    terms: Vec<(String, f32)>,
 }
 
 /// Learns from a batch in equal parts, each in a thread of its own. Sums are taken in the order of the parts, so that the
 /// result does not depend on which thread is first.
 pub(super) fn step(
-    student: Student,
+    learner: Learner,
     optimizer: &mut ModuleOptimizer,
-    loss: &HeadLoss,
-    parts: Vec<Batch>,
+    losses: &Losses<'_>,
+    parts: Vec<Lesson>,
     rate: f64,
     recipe: &Recipe,
     seen: u64,
 ) -> Result<Done, TrainError> {
     let count = parts.len() as f32;
+    // Each thread learns on a graph of its own. Threads whose graphs share the leaves would take turns at one lock, and
+    // burn (0.22) takes that lock and the list of all graphs in both orders: two such threads can wait for each other.
+    let device = learner.devices().remove(0);
+    let parts: Vec<_> = parts.into_iter().map(|lesson| (learner.clone().fork(&device), lesson)).collect();
     let parts: Vec<Part> = thread::scope(|scope| {
-        let start = |batch: Batch| {
-            let student = &student;
-            scope.spawn(move || part(student, loss, &batch, seen))
-        };
+        let start = |(learner, lesson): (Learner, Lesson)| scope.spawn(move || part(&learner, losses, &lesson, seen));
         let threads: Vec<_> = parts.into_iter().map(start).collect();
         threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
@@ -58,33 +67,40 @@ pub(super) fn step(
     }
     let (gradients, moments): (Vec<_>, Vec<_>) = parts.into_iter().map(|p| (p.gradients, p.moments)).unzip();
     let mut mean = MeanGradients { parts: gradients, scale: 1.0 / count, mean: GradientsParams::new(), squares: 0.0 };
-    student.visit(&mut mean);
+    learner.visit(&mut mean);
     let norm = mean.squares.sqrt() as f32;
     if !norm.is_finite() {
         return Err(TrainError::NotANumber { step, what: "the gradient".into() });
     }
     let mut gradients = mean.mean;
-    if norm > recipe.optimizer.clip_norm {
-        let mut scale = Scale { gradients: &mut gradients, factor: recipe.optimizer.clip_norm / norm };
-        student.visit(&mut scale);
+    if norm > recipe.optimizer.clip_norm() {
+        let mut scale = Scale { gradients: &mut gradients, factor: recipe.optimizer.clip_norm() / norm };
+        learner.visit(&mut scale);
     }
-    let student = optimizer.step(rate, student, gradients).clamped().absorb(&moments);
-    Ok(Done { student, terms, norm })
+    let Learner { student, adapters } = optimizer.step(rate, learner, gradients);
+    let learner = Learner { student: student.clamped().absorb(&moments), adapters };
+    Ok(Done { learner, terms, norm })
 }
 
-fn part(student: &Student, loss: &HeadLoss, batch: &Batch, seen: u64) -> Part {
-    let device = student.devices().remove(0);
-    let (output, moments) = student.learn(images(batch, &device));
-    let terms = loss.terms(output, batch, seen);
+fn part(learner: &Learner, losses: &Losses<'_>, lesson: &Lesson, seen: u64) -> Part {
+    let Lesson { batch, .. } = lesson;
+    let device = learner.devices().remove(0);
+    let (outputs, moments) = learner.student.learn(images(batch, &device));
+    let output = outputs[outputs.len() - 1].clone();
+    let head = losses.head.terms(output, batch, seen).into_iter().map(|(name, term)| (name.to_owned(), term));
+    let mut terms: Vec<_> = head.collect();
+    if let Some(transfer) = losses.transfer {
+        terms.extend(transfer.terms(&outputs, lesson, &learner.adapters, losses.weights));
+    }
     let total = terms.iter().map(|(_, term)| term.clone()).reduce(|a, b| a + b).expect("a loss has terms");
-    let gradients = GradientsParams::from_grads(total.backward(), student);
+    let gradients = GradientsParams::from_grads(total.backward(), learner);
     let terms = terms.into_iter().map(|(name, term)| (name, term.into_scalar::<f32>())).collect();
     Part { gradients, moments, terms }
 }
 
-fn mean_terms(parts: &[Part]) -> Vec<(&'static str, f32)> {
+fn mean_terms(parts: &[Part]) -> Vec<(String, f32)> {
     let mean = |index: usize| parts.iter().map(|part| part.terms[index].1).sum::<f32>() / parts.len() as f32;
-    parts[0].terms.iter().enumerate().map(|(index, (name, _))| (*name, mean(index))).collect()
+    parts[0].terms.iter().enumerate().map(|(index, (name, _))| (name.clone(), mean(index))).collect()
 }
 
 /// Takes the mean of the parts' gradients and the sum of its squares.

@@ -24,8 +24,8 @@ pub(crate) fn recipe(folder: &Path, topology: &str, lines: &str) -> PathBuf {
         fs::write(folder.join(format!("set/label_2/{index}.txt")), label).unwrap();
     }
     let data = if lines.contains("data:") { "" } else { "data: {train: [{path: set}], classes: {Car: car}}\n" };
-    let yaml =
-        format!("network: {{topology: {topology}, width: 0.125, input: 160x96}}\nwindow: 64x64\nbatch: 2\n{data}{lines}\n");
+    let window = if lines.contains("windows:") { "" } else { "window: 64x64\n" };
+    let yaml = format!("network: {{topology: {topology}, width: 0.125, input: 160x96}}\n{window}batch: 2\n{data}{lines}\n");
     let path = folder.join("recipe.yaml");
     fs::write(&path, yaml).unwrap();
     path

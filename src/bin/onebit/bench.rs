@@ -5,8 +5,9 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use indicatif::ProgressBar;
 use onebit_detector::{engine::Session, model_file::Model, network::InputSize};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use std::{path::PathBuf, time::Instant};
+use std::{fs, path::PathBuf, time::Instant};
 
 /// Time a model on this processor, as a whole and layer by layer.
 #[derive(Args)]
@@ -41,10 +42,16 @@ struct Benchmark {
     kernel: String,
     threads: usize,
     rounds: u32,
-    /// Milliseconds from building the plan to being ready.
+    /// Milliseconds from opening the model file to a session that is ready, the choice of the kernel included.
     load_ms: f64,
+    /// Milliseconds from opening the model file to the first result.
+    first_result_ms: f64,
     median_ms: f64,
     min_ms: f64,
+    /// Median of the processor's time for an image, over all threads: what other programs do beside it counts less.
+    cpu_ms: f64,
+    /// The most memory that was resident, in MB (10⁶ bytes); `null` where the system does not say.
+    resident_mb: Option<f64>,
     /// Operations per nanosecond in the median round.
     giga_operations_per_second: f64,
     layers: Vec<LayerBenchmark>,
@@ -61,14 +68,16 @@ struct LayerBenchmark {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let started = Instant::now();
     let mut model = Model::load(&arguments.model)?;
     if let Some(input) = arguments.input {
         model.network = model.network.with_input(input)?;
     }
-    let started = Instant::now();
     let mut session = Session::new(&model, &arguments.engine.options())?;
-    let load_ms = started.elapsed().as_secs_f64() * 1e3;
-    let benchmark = measure(&mut session, arguments.rounds, load_ms);
+    drop(model); // as in a program that runs for long: the session has its own form of the weights
+    let load_ms = milliseconds_since(started);
+    let times = Times::measure(&mut session, arguments.rounds, started);
+    let benchmark = Benchmark::new(&session, load_ms, times);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&benchmark)?);
     } else {
@@ -77,35 +86,63 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Times `rounds` images of mid grey, after one to warm up.
-fn measure(session: &mut Session, rounds: u32, load_ms: f64) -> Benchmark {
-    let grey = vec![128; 3 * session.network().input().width];
-    let mut input = session.input_mut();
-    (0..input.height()).for_each(|y| input.write_row(y, &grey));
-    session.run();
+/// Milliseconds of each round.
+struct Times {
+    first_result: f64,
+    wall: Vec<f64>,
+    cpu: Vec<f64>,
+    layers: Vec<Vec<f64>>,
+}
 
-    let progress = ProgressBar::new(u64::from(rounds)); // drawn on a terminal only
-    let mut totals = Vec::new();
-    let mut layers = vec![Vec::new(); session.profile().len()];
-    for _ in 0..rounds {
-        let start = Instant::now();
+impl Times {
+    /// Times `rounds` images of mid grey, after one to warm up.
+    fn measure(session: &mut Session, rounds: u32, started: Instant) -> Self {
+        let grey = vec![128; 3 * session.network().input().width];
+        let mut input = session.input_mut();
+        (0..input.height()).for_each(|y| input.write_row(y, &grey));
         session.run();
-        totals.push(start.elapsed().as_secs_f64() * 1e3);
-        for (times, layer) in layers.iter_mut().zip(session.profile()) {
-            times.push(layer.nanoseconds as f64 * 1e-6);
+        let layers = vec![Vec::new(); session.profile().len()];
+        let mut times = Self { first_result: milliseconds_since(started), wall: Vec::new(), cpu: Vec::new(), layers };
+
+        let progress = ProgressBar::new(u64::from(rounds)); // drawn on a terminal only
+        for _ in 0..rounds {
+            let (start, cpu_start) = (Instant::now(), cpu_milliseconds());
+            session.run();
+            times.cpu.push(cpu_milliseconds() - cpu_start);
+            times.wall.push(milliseconds_since(start));
+            for (times, layer) in times.layers.iter_mut().zip(session.profile()) {
+                times.push(layer.nanoseconds as f64 * 1e-6);
+            }
+            progress.inc(1);
         }
-        progress.inc(1);
+        progress.finish_and_clear();
+        times
     }
-    progress.finish_and_clear();
-    Benchmark::new(session, totals, layers, load_ms)
+}
+
+fn milliseconds_since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+/// Processor time of all threads since the program's start.
+fn cpu_milliseconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
+}
+
+/// What Linux calls the high-water mark of resident memory.
+fn resident_mb() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?.trim();
+    Some(kibibytes.parse::<f64>().ok()? * 1024.0 * 1e-6)
 }
 
 impl Benchmark {
-    fn new(session: &Session, mut totals: Vec<f64>, layers: Vec<Vec<f64>>, load_ms: f64) -> Self {
+    fn new(session: &Session, load_ms: f64, mut times: Times) -> Self {
         let network = session.network();
-        let rounds = totals.len() as u32;
-        let median_ms = median(&mut totals);
-        let medians: Vec<f64> = layers.into_iter().map(|mut times| median(&mut times)).collect();
+        let rounds = times.wall.len() as u32;
+        let median_ms = median(&mut times.wall);
+        let medians: Vec<f64> = times.layers.into_iter().map(|mut times| median(&mut times)).collect();
         let sum: f64 = medians.iter().sum();
         let layers = session.profile().iter().zip(medians).map(|(layer, median_ms)| LayerBenchmark {
             name: layer.name.clone(),
@@ -122,8 +159,11 @@ impl Benchmark {
             threads: session.threads(),
             rounds,
             load_ms,
+            first_result_ms: times.first_result,
             median_ms,
-            min_ms: totals[0], // sorted by `median`
+            min_ms: times.wall[0], // sorted by `median`
+            cpu_ms: median(&mut times.cpu),
+            resident_mb: resident_mb(),
             giga_operations_per_second: rate(network.counts().operations, median_ms),
             layers: layers.collect(),
         }
@@ -136,9 +176,13 @@ impl Benchmark {
             let share = 100.0 * share;
             println!("{name:<14}{median_ms:>10.3}{share:>7.1}%{giga_operations_per_second:>9.1}  {kernel}");
         }
-        let Self { load_ms, median_ms, min_ms, rounds, .. } = self;
-        println!("load {load_ms:.1} ms; {rounds} images: median {median_ms:.2} ms, minimum {min_ms:.2} ms");
+        let Self { load_ms, first_result_ms, median_ms, min_ms, cpu_ms, rounds, .. } = self;
+        println!("load {load_ms:.1} ms, first result after {first_result_ms:.1} ms");
+        println!("{rounds} images: median {median_ms:.2} ms, minimum {min_ms:.2} ms; processor time {cpu_ms:.2} ms");
         println!("{:.1} GOP/s", self.giga_operations_per_second);
+        if let Some(resident_mb) = self.resident_mb {
+            println!("resident memory at most {resident_mb:.1} MB");
+        }
     }
 }
 

@@ -5,9 +5,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use onebit_detector::{
-    detection::{Detector, DetectorOptions, ImageView},
-    evaluation::kitti::{Frame, Protocol, evaluate, read_results},
-    frames::{images, kitti},
+    evaluation::kitti::{Frame, Protocol, Run, evaluate, read_results},
     model_file::Model,
 };
 use std::{
@@ -65,9 +63,6 @@ struct KittiArguments {
     engine: EngineArguments,
 }
 
-/// The lowest score of a box that takes part, as in Darknet's validation: the curves need the doubtful ones too.
-const LOWEST_SCORE: f32 = 0.005;
-
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let Benchmark::Kitti(arguments) = &arguments.benchmark;
     let labels = arguments.data.join(&arguments.labels);
@@ -91,20 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 impl KittiArguments {
     /// Runs the model on the picture of every label file.
     fn detect(&self, model: &Path, labels: &Path) -> Result<Vec<Frame>> {
-        let options = DetectorOptions { score_threshold: LOWEST_SCORE, max_detections: 300, ..DetectorOptions::default() };
-        let mut detector = Detector::new(&Model::load(model)?, &self.engine.options(), options)?;
-        let classes = detector.network().classes().to_vec();
-        let pictures = images::list(&[self.data.join(&self.images)])?;
-        let progress = ProgressBar::new(pictures.len() as u64);
-        let mut frames = Vec::with_capacity(pictures.len());
-        for path in &pictures {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let labels = kitti::read(&labels.join(&name).with_added_extension("txt"))?;
-            let picture = images::decode(path)?;
-            let detections = kitti::detected(detector.detect(&ImageView::from_rgb(&picture)?), &classes);
-            frames.push(Frame { name, labels, detections });
-            progress.inc(1);
-        }
+        let run = Run::new(&Model::load(model)?, &self.engine.options(), &self.data.join(&self.images), labels)?;
+        let progress = ProgressBar::new(run.size_hint().0 as u64);
+        let frames = progress.wrap_iter(run).collect::<Result<_, _>>()?;
         progress.finish_and_clear();
         Ok(frames)
     }

@@ -112,6 +112,7 @@ impl Trial {
         let work = kernel.convolution(Convolution {
             kernel: self.kernel,
             stride: self.stride,
+            pool: false,
             weights: Weights::Bits(&weights),
             epilogue: Epilogue { scale, bias, slope: 1.0 },
             input: input.map(0),

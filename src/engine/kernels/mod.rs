@@ -35,6 +35,11 @@ pub(super) trait Kernel: Sync {
     /// What its feature maps are in memory.
     fn layout(&self) -> Layout;
 
+    /// Can its dense convolutions pool what they give?
+    fn pools(&self) -> bool {
+        false
+    }
+
     /// Prepares a dense convolution, binary or full precision.
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work>;
 
@@ -51,6 +56,9 @@ pub(super) struct Convolution<'a> {
     pub(super) kernel: usize,
     /// 1 or 2.
     pub(super) stride: usize,
+    /// Is the output the maximum over 2×2 windows, stride 2, of the convolution's values? Only if the kernel pools.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel does not pool"))]
+    pub(super) pool: bool,
     /// The weights; integers go with bytes, floats with floats, bits with both.
     pub(super) weights: Weights<'a>,
     pub(super) epilogue: Epilogue,

@@ -232,7 +232,7 @@ struct Direct<A: Arithmetic, O> {
 
 impl<A: Arithmetic, O: Output> Direct<A, O> {
     fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output } = convolution;
+        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
         let window = Window { kernel, channels: input.shape.channels };
         let weights = Packed::new(window, output.shape.channels, &weights);
         let chunks = window.chunks(&input, CHUNK);
@@ -400,7 +400,7 @@ struct Depthwise<A: Arithmetic, O> {
 
 impl<A: Arithmetic, O: Output> Depthwise<A, O> {
     fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output } = convolution;
+        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
         let window = Window { kernel, channels: input.shape.channels };
         let values = A::values(&weights);
         let weights = (0..window.inputs()).map(|i| values[window.in_model(i)]).collect();

@@ -180,6 +180,20 @@ fn the_largest_sums_are_exact() {
     }
 }
 
+/// So many inputs that no kernel sums them in one go, where the last tile of a row may repeat positions of the one before.
+#[test]
+fn sums_in_several_goes_are_exact() {
+    for (width, height) in [(17, 3), (37, 2), (83, 1)] {
+        let wishes = [convolution(300, 1, 1, Precision::Full), convolution(40, 3, 1, Precision::Binary)];
+        let mut random = Random(width as u64);
+        let model = calibrated(network(InputSize { width, height }, &wishes), &mut random);
+        let image = models::image(model.network.input(), &mut random);
+        for kernel in kernels(Mode::Int8) {
+            check_int8(&model, &image, kernel);
+        }
+    }
+}
+
 /// Channels that fill registers and tiles, and maps of several items, with a last item of any size.
 #[test]
 fn whole_blocks_of_channels_are_exact() {
@@ -221,6 +235,38 @@ fn many_filters_are_exact() {
     }
     for kernel in kernels(Mode::F32) {
         check_f32(&model, &image, kernel);
+    }
+}
+
+/// A pool behind a convolution may be computed with it. Maps of one tile, of several, of several strips; few channels and
+/// many; a pool that is joined with others.
+#[test]
+fn pooled_convolutions_are_exact() {
+    let pool = || Wish { from: vec![0], operation: Operation::MaxPool };
+    for (width, height) in [(4, 4), (52, 8), (60, 4), (208, 4), (300, 8)] {
+        let wishes = [
+            convolution(40, 3, 1, Precision::Full),
+            pool(),
+            convolution(9, 1, 1, Precision::Binary),
+            convolution(136, 3, 1, Precision::Binary),
+            convolution(70, 3, 1, Precision::Binary),
+            pool(),
+            convolution(6, 1, 1, Precision::Binary),
+            convolution(33, 3, 1, Precision::Binary),
+            Wish { from: vec![0, 2], operation: Operation::Concat },
+        ];
+        let mut random = Random(width as u64);
+        let model = calibrated(network(InputSize { width, height }, &wishes), &mut random);
+        let image = models::image(model.network.input(), &mut random);
+        let output = |kernel| {
+            let mut session = session(&model, Mode::Int8, 2, kernel, false);
+            run(&mut session, &image);
+            session.output().to_array()
+        };
+        let expected = output("portable");
+        for kernel in kernels(Mode::Int8) {
+            assert!(output(kernel) == expected, "{kernel} at {width}x{height}");
+        }
     }
 }
 
@@ -315,16 +361,16 @@ fn a_model_that_cannot_run_is_told_why() {
     };
     assert!(Session::new(&good, &options).is_ok());
     changed(&|m| m.quantization = None, "no activation ranges");
-    changed(&|m| m.quantization.as_mut().unwrap().truncate(2), "activation ranges: 2 entries for a network of 4 layers");
-    changed(&|m| m.quantization.as_mut().unwrap()[1].scale = f32::NAN, "layer 1 (layer1): its activation scale is NaN");
+    changed(&|m| m.quantization.as_mut().unwrap().truncate(2), "'activations.scale'");
+    changed(&|m| m.quantization.as_mut().unwrap()[1].scale = f32::NAN, "NaN");
     changed(&|m| m.quantization.as_mut().unwrap()[1].scale *= 2.0, "must have the activation range of layer0");
-    changed(&|m| m.quantization.as_mut().unwrap()[0].scale = 0.0, "layer 0 (layer0): its activation scale is 0");
-    changed(&|m| m.weights.truncate(1), "weights: 1 entries");
-    changed(&|m| m.weights[1] = LayerWeights::None, "layer 1 (layer1): needs binary weights");
-    changed(&|m| m.weights[2] = m.weights[1].clone(), "layer 2 (layer2): has weights");
-    changed(&|m| binary(m).bits.truncate(3), "layer 1 (layer1): 3 bytes of bits, 9 are needed");
-    changed(&|m| binary(m).bits[0] |= 0x80, "bits after a filter's last weight");
-    changed(&|m| binary(m).scale[3] = f32::INFINITY, "layer 1 (layer1): scale 3 is inf");
+    changed(&|m| m.quantization.as_mut().unwrap()[0].scale = 0.0, "must be a normal number above 0");
+    changed(&|m| m.weights.truncate(1), "4 layers, weights of 1");
+    changed(&|m| m.weights[1] = LayerWeights::None, "must have binary weights");
+    changed(&|m| m.weights[2] = m.weights[1].clone(), "must have no weights");
+    changed(&|m| binary(m).bits.truncate(3), "3 bytes of bits, must be 9");
+    changed(&|m| binary(m).bits[0] |= 0x80, "the bits after its last weight must be 0");
+    changed(&|m| binary(m).scale[3] = f32::INFINITY, "inf");
     changed(&|m| binary(m).scale[3] = 1e30, "layer 1 (layer1): filter 3 could reach");
     refused(&good, &Options { threads: 0, ..options.clone() }, "0 threads");
     refused(

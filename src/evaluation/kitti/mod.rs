@@ -19,10 +19,12 @@ mod matching;
 mod protocol;
 mod report;
 mod results;
+mod run;
 
 pub use protocol::{ClassRule, Difficulty, Protocol};
 pub use report::{Report, Row};
 pub use results::{ResultsError, read_results};
+pub use run::{Run, RunError};
 
 use crate::frames::kitti::Label;
 use matching::{Case, Counts};

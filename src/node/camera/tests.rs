@@ -114,6 +114,7 @@ fn messages_that_lie_are_refused_with_the_reason() {
         (raw("uyvy", 0, 0, 0, &[]), "the image is empty: 0x0 pixels"),
         (raw("bayer_rggb8", 1, 4, 1, &[0; 4]), "a bayer image has at least 2x2 pixels, this one has 1x4"),
         (raw("bayer_rggb8", 4, 4, 4, &[0; 15]), "4 rows of 4 bytes take 16 bytes, the image has 15"),
+        (raw("rgb8", 4, 2, 12, &[0; 25]), "2 rows of 12 bytes are 24 bytes, the image has 25"),
         (raw("mono16", 2, 1, 4, &[0; 4]), "encoding 'mono16' is not among those that can be read: rgb8, bgr8, "),
         (raw("", 2, 1, 4, &[0; 4]), "encoding '' is not among"),
     ];

@@ -61,7 +61,7 @@ struct Scratch<L: Lookup, O> {
 
 impl<L: Lookup, O: Stored> Binary<L, O> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output } = convolution;
+        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
         let Weights::Bits(weights) = weights else { unreachable!("tables are for bits") };
         const { assert!(L::TABLES <= TABLES, "the tables of a chunk fit the scratch") };
         let grouping = Grouping { kernel, channels: input.shape.channels, tables: L::TABLES };

@@ -82,8 +82,6 @@ macro_rules! common {
     ($rows:ident) => {
         const PIXELS: usize = $rows;
         const REGION: usize = 192;
-        const STEP: usize = 4;
-        const EVEN: bool = false;
 
         #[target_feature(enable = "avx2,fma")]
         unsafe fn expand(signs: &[Signs], groups: &mut [MaybeUninit<Group>]) {

@@ -63,8 +63,6 @@ impl Dot for Bytes {
     const PIXELS: usize = ROWS;
     const REGION: usize = 192;
     const CHUNK: usize = CHUNK;
-    const STEP: usize = 4;
-    const EVEN: bool = false;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn expand(signs: &[Signs], groups: &mut [MaybeUninit<Group>]) {
@@ -98,8 +96,6 @@ impl Dot for Words {
     const PIXELS: usize = ROWS;
     const REGION: usize = 192;
     const CHUNK: usize = CHUNK / 2;
-    const STEP: usize = 4;
-    const EVEN: bool = false;
 
     unsafe fn expand(_: &[Signs], _: &mut [MaybeUninit<Group>]) {
         unreachable!("words are not packed as bits");
@@ -151,7 +147,7 @@ impl Dot for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) unsafe fn stage_bytes(windows: &[*const u8], runs: &[Run], staged: *mut [u8; CHUNK], bytes: usize) {
+unsafe fn stage_bytes(windows: &[*const u8], runs: &[Run], staged: *mut [u8; CHUNK], bytes: usize) {
     for (i, window) in windows.iter().enumerate() {
         let mut to = staged.wrapping_add(i).cast::<u8>();
         let end = to.wrapping_add(bytes);
@@ -177,13 +173,20 @@ pub(super) unsafe fn stage_bytes(windows: &[*const u8], runs: &[Run], staged: *m
 pub(super) fn expand(signs: &[Signs], groups: &mut [MaybeUninit<Group>]) {
     let (minus, plus) = (_mm512_set1_epi8(-1), _mm512_set1_epi8(1));
     for (signs, group) in signs.iter().zip(groups) {
-        let bits = u128::from_le_bytes(*signs);
-        let to = group.as_mut_ptr().cast::<__m512i>();
-        // SAFETY: a group is two registers and aligned like one.
-        unsafe {
-            _mm512_store_si512(to, _mm512_mask_blend_epi8(bits as u64, minus, plus));
-            _mm512_store_si512(to.add(1), _mm512_mask_blend_epi8((bits >> 64) as u64, minus, plus));
-        }
+        expand_to(minus, plus, signs, group);
+    }
+}
+
+/// The bits of a group to bytes: of `plus` where they are set, else of `minus`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn expand_to(minus: __m512i, plus: __m512i, signs: &Signs, group: &mut MaybeUninit<Group>) {
+    let bits = u128::from_le_bytes(*signs);
+    let to = group.as_mut_ptr().cast::<__m512i>();
+    // SAFETY: a group is two registers and aligned like one.
+    unsafe {
+        _mm512_store_si512(to, _mm512_mask_blend_epi8(bits as u64, minus, plus));
+        _mm512_store_si512(to.add(1), _mm512_mask_blend_epi8((bits >> 64) as u64, minus, plus));
     }
 }
 

@@ -21,9 +21,9 @@ use std::{marker::PhantomData, mem::MaybeUninit, ops::Range, ptr};
 /// Bytes of a window's inputs that are summed in one go, at most.
 pub(super) const CHUNK: usize = 2304;
 /// Windows that are computed together, at most.
-pub(super) const PIXELS: usize = 32;
+pub(super) const PIXELS: usize = 12;
 /// Positions of an item, at most.
-pub(super) const REGION: usize = 384;
+pub(super) const REGION: usize = 192;
 
 /// The sums of one position.
 pub(super) type Sums = [i32; LANES];
@@ -41,10 +41,6 @@ pub(super) trait Dot: Send + Sync + 'static {
     const REGION: usize;
     /// Inputs of a chunk.
     const CHUNK: usize;
-    /// What the length of a run must be a multiple of, in bytes: 4, or more.
-    const STEP: usize;
-    /// Must neighbouring windows stand at equal distances?
-    const EVEN: bool;
 
     /// Bits to bytes of ±1.
     unsafe fn expand(signs: &[Signs], groups: &mut [MaybeUninit<Group>]);
@@ -105,8 +101,6 @@ pub(super) struct Dense<D> {
     output: Map,
     kernel: usize,
     stride: usize,
-    /// Positions from one row of the output to the next, some of which may lie in the border.
-    pitch: usize,
     chunks: Vec<Piece>,
     weights: Packed,
     /// Groups of a block.
@@ -125,14 +119,14 @@ struct Piece {
 
 impl<D: Dot> Dense<D> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output } = convolution;
+        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
         let window = Window { kernel, channels: input.shape.channels };
         let mut groups = 0;
         let piece = |chunk: Chunk| {
-            let count = (chunk.inputs.len() * D::WIDTH).next_multiple_of(D::STEP) / 4;
+            let count = (chunk.inputs.len() * D::WIDTH).div_ceil(4);
             let first = groups;
             groups += count;
-            let in_place = D::WIDTH == 1 && chunk.runs.iter().all(|run| run.len.is_multiple_of(D::STEP));
+            let in_place = D::WIDTH == 1 && chunk.runs.iter().all(|run| run.len.is_multiple_of(4));
             Piece { chunk, groups: first..groups, in_place }
         };
         let chunks: Vec<_> = window.chunks(&input, D::CHUNK).into_iter().map(piece).collect();
@@ -141,15 +135,9 @@ impl<D: Dot> Dense<D> {
             Weights::Integers(values) => Packed::Words(pack::words(values, window, output.shape.channels)),
             Weights::Floats(_) => unreachable!("bytes are multiplied by bits or integers"),
         };
-        // Border positions between two rows are computed where that keeps windows at equal distances.
-        let pitch = if D::EVEN && stride == 1 { input.row_stride / input.pixel_stride } else { output.shape.width };
         let constants = Constants::blocks(&epilogue);
         let slope = epilogue.slope;
-        Self { input, output, kernel, stride, pitch, chunks, weights, groups, constants, slope, dot: PhantomData }
-    }
-
-    fn positions(&self) -> usize {
-        self.output.shape.height * self.pitch - (self.pitch - self.output.shape.width)
+        Self { input, output, kernel, stride, chunks, weights, groups, constants, slope, dot: PhantomData }
     }
 
     /// Sums of some positions, the last repeated to fill the last windows.
@@ -181,7 +169,7 @@ impl<D: Dot> Dense<D> {
                 let windows = &mut windows[..D::PIXELS];
                 self.windows(start_of::<D>(&region, group)..region.end, input, end, windows);
                 let one_run = [Run { offset: 0, len: bytes }];
-                let runs = if *in_place && (!D::EVEN || even(windows)) {
+                let runs = if *in_place {
                     &chunk.runs[..]
                 } else {
                     // SAFETY: the runs of a window lie in the memory, a row of the stage holds a chunk and there is one
@@ -202,13 +190,14 @@ impl<D: Dot> Dense<D> {
     /// Where the windows of the first of some positions start; the last position's fills the rest.
     fn windows(&self, positions: Range<usize>, input: &Reader<'_, u8>, len: usize, windows: &mut [*const u8]) {
         let corner = |at: usize| (at * self.stride) as isize - (self.kernel / 2) as isize;
-        let (mut y, mut x) = (positions.start / self.pitch, positions.start % self.pitch);
+        let width = self.output.shape.width;
+        let (mut y, mut x) = (positions.start / width, positions.start % width);
         let count = positions.len().min(windows.len());
         let (used, rest) = windows.split_at_mut(count);
         for window in used.iter_mut() {
             *window = input.start(self.input.at(0, corner(y), corner(x)), len);
             x += 1;
-            if x == self.pitch {
+            if x == width {
                 (y, x) = (y + 1, 0);
             }
         }
@@ -221,53 +210,45 @@ fn start_of<D: Dot>(region: &Range<usize>, group: usize) -> usize {
     (region.start + group * D::PIXELS).min(region.end.saturating_sub(D::PIXELS).max(region.start))
 }
 
-/// Do windows stand at equal distances?
-fn even(windows: &[*const u8]) -> bool {
-    let distance = |pair: &[*const u8]| pair[1].addr().wrapping_sub(pair[0].addr());
-    windows.windows(2).all(|pair| distance(pair) == distance(windows))
-}
-
 impl<D: Dot> Work for Dense<D> {
     fn items(&self) -> usize {
-        self.positions().div_ceil(D::REGION) * self.constants.len()
+        self.output.shape.positions().div_ceil(D::REGION) * self.constants.len()
     }
 
     fn run(&self, item: usize, memory: &Memory) {
         let (region, block) = (item / self.constants.len(), item % self.constants.len());
-        let region = region * D::REGION..((region + 1) * D::REGION).min(self.positions());
+        let region = region * D::REGION..((region + 1) * D::REGION).min(self.output.shape.positions());
         let mut scratch = MaybeUninit::<Scratch>::uninit();
         self.sum(region.clone(), block, &memory.read(&self.input), &mut scratch);
 
         let first = block * LANES;
         let count = LANES.min(self.output.shape.channels - first);
         let constants = &self.constants[block];
-        let (mut y, mut x) = (region.start / self.pitch, region.start % self.pitch);
+        let width = self.output.shape.width;
+        let (mut y, mut x) = (region.start / width, region.start % width);
         let last = (region.len() - 1) / D::PIXELS;
         let last_start = start_of::<D>(&region, last);
         for position in region.clone() {
-            if x < self.output.shape.width {
-                let row =
-                    if position < last_start { position - region.start } else { last * D::PIXELS + position - last_start };
-                // SAFETY: the sums of all groups of the region were written.
-                let sums = unsafe { &*(&raw const (*scratch.as_ptr()).sums).cast::<Sums>().add(row) };
-                let at = self.output.at(first, y as isize, x as isize);
-                match self.output.element {
-                    Element::Byte { zero_point } => {
-                        // SAFETY: a kernel is only used where its instructions are.
-                        let bytes = unsafe { D::to_bytes(sums, constants, self.slope, zero_point) };
-                        // SAFETY: only this item uses these filters at these positions.
-                        copy(unsafe { memory.write(&self.output).run(at, count) }, &bytes);
-                    }
-                    Element::Float => {
-                        // SAFETY: as above.
-                        let floats = unsafe { D::to_floats(sums, constants, self.slope) };
-                        // SAFETY: as above.
-                        copy(unsafe { memory.write(&self.output).run(at, count) }, &floats);
-                    }
+            let row = if position < last_start { position - region.start } else { last * D::PIXELS + position - last_start };
+            // SAFETY: the sums of all groups of the region were written.
+            let sums = unsafe { &*(&raw const (*scratch.as_ptr()).sums).cast::<Sums>().add(row) };
+            let at = self.output.at(first, y as isize, x as isize);
+            match self.output.element {
+                Element::Byte { zero_point } => {
+                    // SAFETY: a kernel is only used where its instructions are.
+                    let bytes = unsafe { D::to_bytes(sums, constants, self.slope, zero_point) };
+                    // SAFETY: only this item uses these filters at these positions.
+                    copy(unsafe { memory.write(&self.output).run(at, count) }, &bytes);
+                }
+                Element::Float => {
+                    // SAFETY: as above.
+                    let floats = unsafe { D::to_floats(sums, constants, self.slope) };
+                    // SAFETY: as above.
+                    copy(unsafe { memory.write(&self.output).run(at, count) }, &floats);
                 }
             }
             x += 1;
-            if x == self.pitch {
+            if x == width {
                 (y, x) = (y + 1, 0);
             }
         }

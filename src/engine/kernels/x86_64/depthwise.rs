@@ -37,7 +37,7 @@ pub(super) struct Depthwise {
 
 impl Depthwise {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output } = convolution;
+        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
         let Weights::Integers(integers) = weights else { unreachable!("bytes are multiplied by integers here") };
         let corner = input.at(0, 0, 0);
         let taps = array::from_fn(|tap| input.at(0, (tap / kernel) as isize, (tap % kernel) as isize) - corner);

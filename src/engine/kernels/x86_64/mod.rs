@@ -1,5 +1,5 @@
-//! Kernels for x86-64, with one file for each family and instruction set: dot products of activation bytes, driven by
-//! [`dense`], and tables of partial sums, driven by [`tables`](super::tables).
+//! Kernels for x86-64, with one file for each family and instruction set: dot products of activation bytes, in registers
+//! driven by [`dense`] or in the tiles of [`amx`], and tables of partial sums, driven by [`tables`](super::tables).
 
 mod amx;
 mod avx2;
@@ -22,29 +22,28 @@ use std::marker::PhantomData;
 
 /// The kernels, the preferred first.
 pub(super) const KERNELS: &[&dyn Kernel] = &[
-    &DotKernel::<amx::Tiles, avx512::Bytes, avx512::Words>::new("amx-int8", amx::available),
-    &DotKernel::<avx512::Bytes, avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
-    &DotKernel::<avx2::VnniBytes, avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
-    &DotKernel::<avx2::Bytes, avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
+    &amx::Amx,
+    &DotKernel::<avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
+    &DotKernel::<avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
+    &DotKernel::<avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
     &TableKernel::<avx512_tables::Floats, avx512_tables::Words>::new("avx512-tables", avx512_tables::available),
     &TableKernel::<avx2_tables::Floats, avx2_tables::Words>::new("avx2-tables", avx2::available),
 ];
 
-/// int8 mode by dot products: of `Bytes` for binary weights (of `Narrow` where an input has too few channels to be read in
-/// steps of the former), of `Words` for full-precision ones.
-struct DotKernel<Bytes, Narrow, Words> {
+/// int8 mode by dot products: of `Bytes` for binary weights, of `Words` for full-precision ones.
+struct DotKernel<Bytes, Words> {
     name: &'static str,
     available: fn() -> bool,
-    dots: PhantomData<(Bytes, Narrow, Words)>,
+    dots: PhantomData<(Bytes, Words)>,
 }
 
-impl<Bytes, Narrow, Words> DotKernel<Bytes, Narrow, Words> {
+impl<Bytes, Words> DotKernel<Bytes, Words> {
     const fn new(name: &'static str, available: fn() -> bool) -> Self {
         Self { name, available, dots: PhantomData }
     }
 }
 
-impl<Bytes: Dot, Narrow: Dot, Words: Dot> Kernel for DotKernel<Bytes, Narrow, Words> {
+impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -59,9 +58,6 @@ impl<Bytes: Dot, Narrow: Dot, Words: Dot> Kernel for DotKernel<Bytes, Narrow, Wo
 
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
         match convolution.weights {
-            Weights::Bits(_) if convolution.input.shape.channels < Bytes::STEP => {
-                Box::new(Dense::<Narrow>::new(convolution))
-            }
             Weights::Bits(_) => Box::new(Dense::<Bytes>::new(convolution)),
             _ => Box::new(Dense::<Words>::new(convolution)),
         }

@@ -38,7 +38,7 @@ pub(super) fn signs(weights: &BinaryWeights, window: Window, groups: usize) -> V
 }
 
 /// Bits of a filter, from a model's order to the window's.
-fn order(row: &[u8], window: Window, to: &mut [u8]) {
+pub(super) fn order(row: &[u8], window: Window, to: &mut [u8]) {
     to.fill(0);
     if window.kernel == 1 {
         to[..row.len()].copy_from_slice(row);

@@ -1,0 +1,283 @@
+//! The plan of an ablation: one recipe, changed in one way after the other, with several seeds.
+
+use crate::recipe::{Recipe, RecipeError};
+use serde::{Deserialize, Serialize};
+use serde_yaml::{Mapping, Value};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// What an ablation compares, and on what.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The recipe that is changed; relative to the plan's own folder.
+    pub recipe: PathBuf,
+    /// Every variant is trained once with each.
+    pub seeds: Vec<u64>,
+    /// Compares the recipe's taps: none, each by itself, the first one, the first two, and so on to all.
+    #[serde(default)]
+    pub taps: bool,
+    /// Other variants by name: what each changes of the recipe. A mapping changes key by key, anything else replaces.
+    #[serde(default)]
+    pub variants: Mapping,
+    /// Frames on which every variant is measured.
+    pub evaluation: Vec<EvaluationSet>,
+}
+
+/// Labelled frames in KITTI layout that take no part in the training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSet {
+    /// Its name in tables.
+    pub name: String,
+    /// Its folder, relative to the recipe's data root.
+    pub path: PathBuf,
+    /// Folder of the pictures in it.
+    #[serde(default = "image_2")]
+    pub images: PathBuf,
+    /// Folder of the label files in it.
+    #[serde(default = "label_2")]
+    pub labels: PathBuf,
+    /// IoU that counts as found, for every class; the classes' own if it is missing.
+    #[serde(default)]
+    pub min_overlap: Option<f64>,
+}
+
+fn image_2() -> PathBuf {
+    "image_2".into()
+}
+
+fn label_2() -> PathBuf {
+    "label_2".into()
+}
+
+/// A plan that cannot be used, and why.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The plan or its recipe.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is no plan, or its recipe no YAML.
+    #[error("{}: {source}", path.display())]
+    Yaml {
+        /// The plan or its recipe.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: serde_yaml::Error,
+    },
+    /// Nothing to compare or to measure.
+    #[error("{key}: {reason}")]
+    Key {
+        /// The key of the plan.
+        key: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// A variant is no recipe.
+    #[error("variant '{variant}': {source}")]
+    Variant {
+        /// Its name.
+        variant: String,
+        /// What is wrong with the changed recipe.
+        source: RecipeError,
+    },
+}
+
+/// One training run of an ablation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// Name of the variant.
+    pub variant: String,
+    /// Its seed, which is the recipe's too.
+    pub seed: u64,
+    /// The changed recipe.
+    pub recipe: Recipe,
+}
+
+impl Plan {
+    /// Reads a plan; its recipe becomes an absolute path.
+    ///
+    /// # Errors
+    /// Names the file and the key.
+    pub fn load(path: &Path) -> Result<Self, PlanError> {
+        let text = fs::read_to_string(path).map_err(|source| PlanError::Read { path: path.into(), source })?;
+        let mut plan: Self = serde_yaml::from_str(&text).map_err(|source| PlanError::Yaml { path: path.into(), source })?;
+        plan.recipe = path.parent().unwrap_or(Path::new(".")).join(&plan.recipe);
+        Ok(plan)
+    }
+
+    /// Every run, seed after seed, so that an ablation that is cut short still compares all variants.
+    ///
+    /// # Errors
+    /// If the recipe cannot be read or a changed one is none; if there is nothing to compare or to measure on.
+    pub fn trials(&self) -> Result<Vec<Trial>, PlanError> {
+        let key = |key: &str, reason: &str| Err(PlanError::Key { key: key.into(), reason: reason.into() });
+        if self.seeds.is_empty() {
+            return key("seeds", "at least one is needed");
+        }
+        if self.evaluation.is_empty() {
+            return key("evaluation", "at least one set of frames is needed");
+        }
+        let path = &self.recipe;
+        let text = fs::read_to_string(path).map_err(|source| PlanError::Read { path: path.into(), source })?;
+        let base: Value = serde_yaml::from_str(&text).map_err(|source| PlanError::Yaml { path: path.into(), source })?;
+        let variants = self.changed(&base)?;
+        if variants.is_empty() {
+            return key("variants", "nothing is compared: name variants, or set 'taps: true'");
+        }
+        let mut trials = Vec::with_capacity(self.seeds.len() * variants.len());
+        for &seed in &self.seeds {
+            for (variant, value) in &variants {
+                let seeded = merge(value.clone(), Value::Mapping([("seed".into(), seed.into())].into_iter().collect()));
+                let recipe = Recipe::from_value(seeded, path)
+                    .map_err(|source| PlanError::Variant { variant: variant.clone(), source })?;
+                trials.push(Trial { variant: variant.clone(), seed, recipe });
+            }
+        }
+        Ok(trials)
+    }
+
+    /// The recipe as each variant has it.
+    fn changed(&self, base: &Value) -> Result<Vec<(String, Value)>, PlanError> {
+        let mut variants = Vec::new();
+        for (name, change) in &self.variants {
+            let named = name.as_str().filter(|name| is_folder_name(name));
+            let Some(name) = named else {
+                let reason = "a variant's name becomes a folder's: letters, digits, '-', '_', '+' and '.'";
+                return Err(PlanError::Key { key: "variants".into(), reason: reason.into() });
+            };
+            variants.push((name.to_owned(), merge(base.clone(), change.clone())));
+        }
+        if self.taps {
+            variants.extend(tap_variants(base)?);
+        }
+        Ok(variants)
+    }
+}
+
+fn is_folder_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_+.".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+}
+
+/// The recipe without taps, with each by itself, and with the first ones.
+fn tap_variants(base: &Value) -> Result<Vec<(String, Value)>, PlanError> {
+    let taps = base.get("transfer").and_then(Value::as_sequence).cloned().unwrap_or_default();
+    if taps.is_empty() {
+        return Err(PlanError::Key { key: "taps".into(), reason: "the recipe's key 'transfer' lists none".into() });
+    }
+    let with = |chosen: &[Value]| {
+        let mut recipe = base.clone();
+        let mapping = recipe.as_mapping_mut().expect("it has the key 'transfer'");
+        if chosen.is_empty() {
+            mapping.remove("teacher");
+            mapping.remove("transfer");
+        } else {
+            mapping.insert("transfer".into(), Value::Sequence(chosen.to_vec()));
+        }
+        recipe
+    };
+    let layer = |tap: &Value| tap.get("student").and_then(Value::as_str).unwrap_or("?").to_owned();
+    let mut variants = vec![("no-tap".to_owned(), with(&[]))];
+    variants.extend(taps.iter().enumerate().map(|(i, tap)| (format!("only-{}-{}", i + 1, layer(tap)), with(&taps[i..=i]))));
+    let cumulative = (2..=taps.len()).map(|count| (format!("first-{count}"), with(&taps[..count])));
+    variants.extend(cumulative);
+    Ok(variants)
+}
+
+/// `change` over `base`: mappings key by key, everything else as a whole; null takes a key away.
+fn merge(base: Value, change: Value) -> Value {
+    match (base, change) {
+        (Value::Mapping(mut base), Value::Mapping(change)) => {
+            for (key, value) in change {
+                let old = base.remove(&key);
+                if !value.is_null() {
+                    base.insert(key, old.map_or(value.clone(), |old| merge(old, value)));
+                }
+            }
+            Value::Mapping(base)
+        }
+        (base, Value::Null) => base,
+        (_, change) => change,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECIPE: &str = "
+network: {topology: darknet-yolo, width: 0.125, input: 64x64}
+data: {train: [{path: set}], classes: {Car: car}}
+teacher: {file: teacher.onnx}
+transfer:
+  - {teacher: a, student: conv8, loss: pkd, weight: 5}
+  - {teacher: b, student: conv12, loss: pkd, weight: 5}
+stages:
+  - {name: only, epochs: 2, learning_rate: {peak: 0.001, end: 0.0001}}
+";
+
+    fn plan(folder: &Path, text: &str) -> Plan {
+        fs::write(folder.join("recipe.yaml"), RECIPE).unwrap();
+        fs::write(folder.join("plan.yaml"), text).unwrap();
+        Plan::load(&folder.join("plan.yaml")).unwrap()
+    }
+
+    #[test]
+    fn variants_change_the_recipe_key_by_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "
+recipe: recipe.yaml
+seeds: [1, 2]
+taps: true
+variants:
+  wide: {network: {width: 0.25}}
+  alone: {teacher: null, transfer: null}
+evaluation: [{name: test, path: set}]
+";
+        let trials = plan(folder.path(), text).trials().unwrap();
+        let names: Vec<_> = trials.iter().map(|t| (t.variant.as_str(), t.seed)).collect();
+        let once = ["wide", "alone", "no-tap", "only-1-conv8", "only-2-conv12", "first-2"];
+        let expected: Vec<_> = [1, 2].into_iter().flat_map(|seed| once.map(|name| (name, seed))).collect();
+        assert_eq!(names, expected);
+        assert!(trials.iter().all(|t| t.recipe.seed == t.seed));
+        assert_eq!((trials[0].recipe.network.width, trials[1].recipe.network.width), (0.25, 0.125));
+        let taps = |index: usize| -> Vec<_> { trials[index].recipe.transfer.iter().map(|t| t.teacher.as_str()).collect() };
+        assert_eq!((taps(0), taps(4), taps(5)), (vec!["a", "b"], vec!["b"], vec!["a", "b"]));
+        for alone in [1, 2] {
+            assert!(taps(alone).is_empty() && trials[alone].recipe.teacher.is_none());
+        }
+    }
+
+    #[test]
+    fn plans_that_compare_nothing_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |text: &str| plan(folder.path(), text).trials().unwrap_err().to_string();
+        let sets = "evaluation: [{name: test, path: set}]";
+        assert!(refused(&format!("{{recipe: recipe.yaml, seeds: [], {sets}}}")).starts_with("seeds"));
+        assert!(refused(&format!("{{recipe: recipe.yaml, seeds: [1], {sets}}}")).starts_with("variants"));
+        assert!(refused("{recipe: recipe.yaml, seeds: [1], taps: true, evaluation: []}").starts_with("evaluation"));
+        let bad = refused(&format!("{{recipe: recipe.yaml, seeds: [1], variants: {{../x: {{}}}}, {sets}}}"));
+        assert!(bad.contains("folder"), "{bad}");
+        let bad = refused(&format!("{{recipe: recipe.yaml, seeds: [1], variants: {{wild: {{batch: 0}}}}, {sets}}}"));
+        assert!(bad.contains("wild") && bad.contains("batch"), "{bad}");
+    }
+
+    #[test]
+    fn the_plans_in_the_repository_are_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
+        let plans: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!plans.is_empty());
+        for path in plans {
+            assert!(Plan::load(&path).unwrap().trials().unwrap().len() > 1);
+        }
+    }
+}

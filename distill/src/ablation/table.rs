@@ -1,0 +1,138 @@
+//! The scores of an ablation side by side.
+
+use super::{Score, Scores};
+use std::fmt::{self, Write};
+
+/// The difficulty that the short table shows.
+const SHOWN: &str = "moderate";
+
+/// Scores of several variants, each with several seeds. Prints as a Markdown table of the moderate difficulty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    variants: Vec<(String, Vec<Scores>)>,
+}
+
+/// Mean and spread of one number over seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Summary {
+    mean: f64,
+    /// Standard deviation of the sample; none with one seed.
+    deviation: Option<f64>,
+}
+
+impl Table {
+    /// Adds the scores of a run.
+    pub fn add(&mut self, variant: &str, scores: Scores) {
+        match self.variants.iter_mut().find(|(name, _)| name == variant) {
+            Some((_, runs)) => runs.push(scores),
+            None => self.variants.push((variant.to_owned(), vec![scores])),
+        }
+    }
+
+    /// Is nothing measured yet?
+    pub fn is_empty(&self) -> bool {
+        self.variants.is_empty()
+    }
+
+    /// Every number, one line for each run, set, class and difficulty.
+    pub fn to_csv(&self) -> String {
+        let mut csv = String::from("variant,run,set,class,difficulty,objects,ap_r40,low,high,bytes\n");
+        for (variant, runs) in &self.variants {
+            for (run, scores) in runs.iter().enumerate() {
+                for Score { set, class, difficulty, objects, ap, interval } in &scores.rows {
+                    let number = |value: Option<f64>| value.map(|v| format!("{v:.3}")).unwrap_or_default();
+                    let [low, high] = [0, 1].map(|end| number(interval.map(|ends| ends[end])));
+                    let (ap, bytes, run) = (number(*ap), scores.bytes, run + 1);
+                    writeln!(csv, "{variant},{run},{set},{class},{difficulty},{objects},{ap},{low},{high},{bytes}")
+                        .expect("a string takes everything");
+                }
+            }
+        }
+        csv
+    }
+
+    /// Sets and classes that have objects, in the order of the first run.
+    fn columns(&self) -> Vec<(String, String)> {
+        let first = self.variants.first().and_then(|(_, runs)| runs.first());
+        let rows = first.map(|scores| scores.rows.as_slice()).unwrap_or_default();
+        let shown = rows.iter().filter(|row| row.difficulty == SHOWN && row.objects > 0);
+        shown.map(|row| (row.set.clone(), row.class.clone())).collect()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.columns();
+        write!(f, "| variant | runs | MB |")?;
+        columns.iter().try_for_each(|(set, class)| write!(f, " {set} {class} |"))?;
+        write!(f, "\n|{}\n", " --- |".repeat(columns.len() + 3))?;
+        for (variant, runs) in &self.variants {
+            write!(f, "| {variant} | {} | {:.2} |", runs.len(), runs[0].bytes as f64 * 1e-6)?;
+            for (set, class) in &columns {
+                let of = |scores: &Scores| {
+                    let same = |row: &&Score| row.set == *set && row.class == *class && row.difficulty == SHOWN;
+                    scores.rows.iter().find(same).and_then(|row| row.ap)
+                };
+                match Summary::of(&runs.iter().filter_map(of).collect::<Vec<_>>()) {
+                    Some(summary) => write!(f, " {summary} |")?,
+                    None => write!(f, " – |")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        writeln!(f, "\nAP (R40) in percent at the {SHOWN} difficulty: mean ± standard deviation over runs.")
+    }
+}
+
+impl Summary {
+    fn of(values: &[f64]) -> Option<Self> {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let deviation = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        (!values.is_empty()).then_some(Self { mean, deviation })
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.deviation {
+            Some(deviation) => write!(f, "{:.1} ± {deviation:.1}", self.mean),
+            None => write!(f, "{:.1}", self.mean),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(car: f64) -> Scores {
+        let row = |class: &str, difficulty: &str, objects, ap| Score {
+            set: "test".into(),
+            class: class.into(),
+            difficulty: difficulty.into(),
+            objects,
+            ap,
+            interval: ap.map(|ap| [ap - 1.0, ap + 1.0]),
+        };
+        let rows = vec![row("car", "easy", 3, Some(99.0)), row("car", SHOWN, 5, Some(car)), row("cyclist", SHOWN, 0, None)];
+        Scores { bytes: 250_000, rows }
+    }
+
+    #[test]
+    fn seeds_are_summed_up() {
+        let mut table = Table::default();
+        table.add("alone", scores(40.0));
+        table.add("taught", scores(50.0));
+        table.add("taught", scores(54.0));
+        let lines: Vec<_> = table.to_string().lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], "| variant | runs | MB | test car |");
+        assert_eq!(lines[2], "| alone | 1 | 0.25 | 40.0 |");
+        assert_eq!(lines[3], "| taught | 2 | 0.25 | 52.0 ± 2.8 |");
+        let csv = table.to_csv();
+        assert_eq!(csv.lines().count(), 1 + 9);
+        assert!(csv.contains("taught,2,test,car,moderate,5,54.000,53.000,55.000,250000"), "{csv}");
+        assert!(csv.contains("alone,1,test,cyclist,moderate,0,,,,250000"), "{csv}");
+    }
+}

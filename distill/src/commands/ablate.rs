@@ -1,0 +1,69 @@
+//! `distill ablate`: one recipe in several variants.
+
+use clap::Args;
+use onebit_distill::ablation::{self, Plan, Share, Trial};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Train a recipe in several variants with several seeds, measure each, and print one table.
+#[derive(Args)]
+#[command(after_help = "\
+Every run has a folder of its own, OUT/VARIANT/seed-N; what is measured already is not done again. The runs are independent:
+share them out with --only, each machine with the same OUT or with its own, copied together afterwards.
+
+Examples:
+  distill ablate distill/plans/proof.yaml --data DATA -o runs/proof
+  distill ablate distill/plans/proof.yaml --data DATA -o runs/proof --only $SLURM_ARRAY_TASK_ID/12
+  distill ablate distill/plans/proof.yaml -o runs/proof --table")]
+pub(crate) struct Arguments {
+    /// The plan, a YAML file
+    plan: PathBuf,
+    /// Folder of the runs
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Folder of the data sets, in place of the recipe's data.root
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// The teacher's ONNX file, in place of the recipe's teacher.file
+    #[arg(long, value_name = "FILE")]
+    teacher: Option<PathBuf>,
+    /// Only every n-th run from the i-th: i/n
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    only: Share,
+    /// Train nothing, only print the table of what is measured
+    #[arg(long)]
+    table: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
+        let plan = Plan::load(&self.plan)?;
+        let mut trials = plan.trials()?;
+        for Trial { recipe, .. } in &mut trials {
+            if let Some(root) = &self.data {
+                recipe.set_root(root);
+            }
+            if let Some(file) = &self.teacher {
+                recipe.set_teacher(file);
+            }
+        }
+        if !self.table {
+            ablation::run(&plan, &trials, &self.output, self.only)?;
+        }
+        print_table(&trials, &self.output)
+    }
+}
+
+fn print_table(trials: &[Trial], output: &Path) -> Result<(), Box<dyn Error>> {
+    let table = ablation::table(trials, output)?;
+    if table.is_empty() {
+        println!("{}: nothing is measured yet", output.display());
+        return Ok(());
+    }
+    fs::write(output.join("scores.csv"), table.to_csv())?;
+    print!("{table}");
+    Ok(())
+}

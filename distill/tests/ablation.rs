@@ -1,0 +1,40 @@
+//! A whole ablation: runs trained, measured, shared out and told in one table.
+
+use onebit_distill::ablation::{self, Plan, SCORES, Share};
+use std::fs;
+
+mod support;
+
+const PLAN: &str = "
+recipe: recipe.yaml
+seeds: [1, 2]
+variants:
+  binary: {}
+  full: {stages: [{name: full, epochs: 1, binary: none, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}]}
+evaluation: [{name: four, path: set, min_overlap: 0.5}]
+";
+
+#[test]
+fn every_variant_is_trained_and_measured_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = "stages: [{name: binary, epochs: 1, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}]";
+    support::loaded(folder.path(), "mobilenet-yolo", stage);
+    fs::write(folder.path().join("plan.yaml"), PLAN).unwrap();
+    let plan = Plan::load(&folder.path().join("plan.yaml")).unwrap();
+    let trials = plan.trials().unwrap();
+    let out = folder.path().join("out");
+
+    assert!(ablation::table(&trials, &out).unwrap().is_empty());
+    ablation::run(&plan, &trials, &out, "1/2".parse().unwrap()).unwrap();
+    let measured = |variant: &str, seed: u32| out.join(variant).join(format!("seed-{seed}")).join(SCORES);
+    assert!(measured("binary", 1).exists() && measured("binary", 2).exists(), "every second run is one of these");
+    assert!(!measured("full", 1).exists());
+
+    let before = fs::metadata(measured("binary", 1)).unwrap().modified().unwrap();
+    ablation::run(&plan, &trials, &out, Share::ALL).unwrap();
+    assert_eq!(fs::metadata(measured("binary", 1)).unwrap().modified().unwrap(), before, "what is measured stays");
+    let table = ablation::table(&trials, &out).unwrap();
+    let text = table.to_string();
+    assert!(text.contains("| four car |") && text.contains("| binary | 2 |") && text.contains("| full | 2 |"), "{text}");
+    assert_eq!(table.to_csv().lines().count(), 1 + 2 * 2 * 9, "three classes at three difficulties");
+}

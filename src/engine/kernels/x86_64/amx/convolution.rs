@@ -1,0 +1,262 @@
+//! A dense convolution in tiles.
+
+use super::{
+    super::{
+        super::{Convolution, Work, window::Window},
+        dense::{Constants, Sums},
+        pack::{Group, Signs},
+    },
+    finish::finish,
+    fold::{self, Fold},
+    grid::{Grid, Strip},
+    steps::{self, Step},
+    tiles::{Configuration, GROUPS, Operands},
+    weights,
+};
+use crate::engine::{arithmetic::Weights, layout::Map, memory::Memory};
+use std::{
+    arch::x86_64::{_MM_HINT_T1, _mm_prefetch},
+    mem::MaybeUninit,
+};
+
+/// Steps whose weights are expanded together, at most: 36 KiB, which the first-level cache holds.
+const CHUNK: usize = 18;
+/// The same where there are more chunks than one, whose sums want to stay there as well.
+const PART: usize = 9;
+/// Sums of a strip, at most.
+pub(super) const STRIP: usize = 128;
+/// Sums of an item that keeps them from chunk to chunk, at most.
+pub(super) const SUMS: usize = 768;
+/// Sums of an item that does not, at most.
+pub(super) const ITEM: usize = 2048;
+
+/// A dense convolution, and the pool behind it.
+pub(super) struct Tiled {
+    input: Map,
+    pub(super) output: Map,
+    kernel: usize,
+    stride: usize,
+    pub(super) pool: bool,
+    fold: Option<Fold>,
+    steps: Vec<Step>,
+    /// Of the steps.
+    offsets: Vec<usize>,
+    pub(super) grid: Grid,
+    tiles: Configuration,
+    weights: Packed,
+    pub(super) constants: Vec<Constants>,
+    pub(super) slope: f32,
+}
+
+enum Packed {
+    /// `[block][step][group]`.
+    Signs(Vec<Signs>),
+    /// `[block][high, low][step][group]`.
+    Words(Vec<Group>),
+}
+
+/// What an item needs besides the maps, on the stack of its thread.
+#[repr(C, align(64))]
+struct Scratch {
+    weights: [MaybeUninit<Group>; CHUNK * GROUPS],
+    sums: [MaybeUninit<Sums>; SUMS],
+    /// Two rows.
+    woven: [[MaybeUninit<u8>; WOVEN]; 2],
+}
+
+/// The parts of the scratch.
+fn parts(
+    scratch: &mut MaybeUninit<Scratch>,
+) -> (&mut [MaybeUninit<Group>; CHUNK * GROUPS], *mut Sums, *mut [MaybeUninit<u8>; WOVEN]) {
+    let scratch = scratch.as_mut_ptr();
+    // SAFETY: in bounds of the scratch; each part of it may be uninitialised.
+    unsafe { (&mut (*scratch).weights, (&raw mut (*scratch).sums).cast(), (&raw mut (*scratch).woven).cast()) }
+}
+
+/// A woven row of a strip.
+const WOVEN: usize = fold::bytes(STRIP / 2);
+
+impl Tiled {
+    pub(super) fn new(convolution: Convolution<'_>) -> Self {
+        let Convolution { kernel, stride, pool, weights, epilogue, input, output } = convolution;
+        let window = Window { kernel, channels: input.shape.channels };
+        let fold = Fold::new(window, &input);
+        let steps = match &fold {
+            Some(fold) => vec![fold.step()],
+            None => steps::steps(window, &input),
+        };
+        let folded = fold.is_some();
+        let weights = match weights {
+            Weights::Bits(bits) => Packed::Signs(weights::signs(bits, window, &steps, folded)),
+            Weights::Integers(values) => {
+                Packed::Words(weights::words(&values, window, output.shape.channels, &steps, folded))
+            }
+            Weights::Floats(_) => unreachable!("bytes are multiplied by bits or integers"),
+        };
+        let scale = if pool { 2 } else { 1 };
+        let size = (output.shape.width * scale, output.shape.height * scale);
+        let grid = match weights {
+            Packed::Signs(_) => Grid::new(size, 1, pool, steps.len() > CHUNK),
+            Packed::Words(_) => Grid::new(size, 2, pool, false),
+        };
+        Self {
+            kernel,
+            stride,
+            pool,
+            fold,
+            offsets: steps.iter().map(|step| step.offset).collect(),
+            steps,
+            tiles: Configuration::new(grid.tile),
+            grid,
+            weights,
+            slope: epilogue.slope,
+            constants: weights::constants(epilogue),
+            input,
+            output,
+        }
+    }
+
+    /// Computes the strips of an item, chunk after chunk.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+    fn signs(&self, signs: &[Signs], (item, block): (usize, usize), memory: &Memory, scratch: &mut MaybeUninit<Scratch>) {
+        let (expanded, sums, woven) = parts(scratch);
+        // SAFETY: a kernel is only used where its instructions are, and nothing else on this thread uses tiles.
+        let tiles = unsafe { self.tiles.load() };
+        let signs = &signs[block * self.steps.len() * GROUPS..][..self.steps.len() * GROUPS];
+        let size = if self.steps.len() > CHUNK { PART } else { CHUNK };
+        let chunks = self.steps.chunks(size).zip(self.offsets.chunks(size)).zip(signs.chunks(size * GROUPS));
+        let last = chunks.len() - 1;
+        for (chunk, ((steps, offsets), signs)) in chunks.enumerate() {
+            weights::expand(signs, steps, expanded);
+            let weights = expanded.as_ptr().cast();
+            let mut next = Ahead::new(signs, self.grid.item(item).len());
+            for (index, strip) in self.grid.item(item).enumerate() {
+                next.prefetch();
+                // With one chunk every strip can use the same sums.
+                let sums = if last > 0 { sums.wrapping_add(index * self.grid.strip_sums()) } else { sums };
+                for operands in self.operands(&strip, memory, woven, sums) {
+                    // SAFETY: `operands` says where windows and sums are; the weights were expanded.
+                    unsafe {
+                        match strip.rows.len() {
+                            2 => tiles.add_two(operands, offsets, weights, chunk == 0),
+                            _ => tiles.add_one(operands, offsets, weights, chunk == 0),
+                        }
+                    }
+                }
+                if chunk == last {
+                    // SAFETY: the sums of the strip are complete, and only this item uses its outputs.
+                    unsafe { finish::<false>(self, &strip, block, sums, memory) };
+                }
+            }
+        }
+    }
+
+    /// Computes the strips of an item, one after another.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+    fn words(&self, words: &[Group], (item, block): (usize, usize), memory: &Memory, scratch: &mut MaybeUninit<Scratch>) {
+        let (_, sums, woven) = parts(scratch);
+        // SAFETY: as for signs.
+        let tiles = unsafe { self.tiles.load() };
+        let weights = words[block * self.steps.len() * 2 * GROUPS..][..self.steps.len() * 2 * GROUPS].as_ptr();
+        let low = 2 * self.grid.strip_columns();
+        for strip in self.grid.item(item) {
+            let mut last_low = sums.wrapping_add(low);
+            for operands in self.operands(&strip, memory, woven, sums) {
+                for row in 0..strip.rows.len() {
+                    let window = operands.window.wrapping_add(row * operands.below);
+                    let sums = operands.sums.wrapping_add(row * operands.sums_below);
+                    // SAFETY: as for signs; the sums of low bytes follow those of high bytes.
+                    unsafe { tiles.words(Operands { window, sums, ..operands }, &self.offsets, weights, last_low) };
+                    last_low = sums.wrapping_add(low);
+                }
+            }
+            // SAFETY: as above.
+            unsafe { tiles.store_low(last_low) };
+            // SAFETY: as for signs.
+            unsafe { finish::<true>(self, &strip, block, sums, memory) };
+        }
+    }
+
+    /// The tiles of a strip.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+    fn operands<'a>(
+        &'a self,
+        strip: &'a Strip,
+        memory: &Memory,
+        woven: *mut [MaybeUninit<u8>; WOVEN],
+        sums: *mut Sums,
+    ) -> impl Iterator<Item = Operands> + use<'a> {
+        let origin = strip.origin();
+        let corner = |at: usize| (at * self.stride) as isize - (self.kernel / 2) as isize;
+        let first = self.input.at(0, corner(strip.rows.start), corner(origin));
+        let last = self.input.at(0, corner(strip.rows.end - 1), corner(strip.columns.end - 1));
+        let reach = match &self.fold {
+            Some(_) => self.input.at(self.input.shape.channels, 2, 2) - self.input.at(0, 0, 0),
+            None => self.offsets[self.offsets.len() - 1] + self.steps[self.steps.len() - 1].inputs.len(),
+        };
+        // A last step may read up to 63 bytes past that, which are the memory's or its slack. Whatever stands there, and
+        // whoever writes it meanwhile, it is multiplied by 0.
+        let inputs = memory.read::<u8>(&self.input).start(first, last - first + reach);
+        let below = self.stride * self.input.row_stride;
+        let (window, distance, below) = match &self.fold {
+            None => (inputs, self.stride * self.input.pixel_stride, below),
+            Some(fold) => {
+                let pixels = Fold::pixels(strip.columns.end - origin, self.stride);
+                for row in 0..strip.rows.len() {
+                    // SAFETY: the windows of the strip lie in the memory, and a strip has at most half a `STRIP` columns.
+                    unsafe {
+                        let rows = inputs.add(row * below);
+                        fold.weave(rows, self.input.row_stride, pixels, woven.add(row).cast());
+                    }
+                }
+                (woven.cast_const().cast(), self.stride * fold.pixel_stride(), WOVEN)
+            }
+        };
+        let sums_below = self.grid.strip_columns();
+        strip.starts().enumerate().map(move |(index, start)| {
+            let window = window.wrapping_add((start - origin) * distance);
+            Operands { window, distance, below, sums: sums.wrapping_add(index * self.grid.tile), sums_below }
+        })
+    }
+}
+
+/// The signs after those of a chunk, which come from far away: fetched little by little while the chunk is computed, so that
+/// they keep no other load waiting.
+struct Ahead {
+    next: *const u8,
+    /// Cache lines at a time.
+    lines: usize,
+}
+
+impl Ahead {
+    fn new(signs: &[Signs], times: usize) -> Self {
+        Self { next: signs.as_ptr_range().end.cast(), lines: size_of_val(signs).div_ceil(Memory::ALIGNMENT * times) }
+    }
+
+    #[inline]
+    fn prefetch(&mut self) {
+        for _ in 0..self.lines {
+            // SAFETY: any address may be prefetched.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.next.cast()) };
+            self.next = self.next.wrapping_add(Memory::ALIGNMENT);
+        }
+    }
+}
+
+impl Work for Tiled {
+    fn items(&self) -> usize {
+        self.grid.items() * self.constants.len()
+    }
+
+    fn run(&self, item: usize, memory: &Memory) {
+        let item = (item / self.constants.len(), item % self.constants.len());
+        let mut scratch = MaybeUninit::<Scratch>::uninit();
+        // SAFETY: a kernel is only used where its instructions are.
+        unsafe {
+            match &self.weights {
+                Packed::Signs(signs) => self.signs(signs, item, memory, &mut scratch),
+                Packed::Words(words) => self.words(words, item, memory, &mut scratch),
+            }
+        }
+    }
+}
