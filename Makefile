@@ -1,6 +1,7 @@
 # `make demo` and `make test` install what they need (scripts/setup.sh, no root) and are quick the second time.
 #   make demo [FRAMES=folder] [MODEL=file]   plays real driving frames into the node over ROS 2
 #   make test                                everything that CI runs
+#   make test-arm                            the engine's tests for 64-bit ARM, emulated (scripts/setup-arm.sh)
 #   make bench-peers [ARGUMENTS=...]         times the engine beside ONNX Runtime and OpenVINO, in turn
 #   make bench-scaling                       the same over input size and width, as docs/scaling.png
 SHELL := /bin/bash
@@ -14,10 +15,12 @@ env := . scripts/env.sh
 # The same features and the same profile everywhere: r2r and burn take minutes to build, once is enough.
 detector := --release -p onebit_detector --features ros
 distill := --release -p onebit_distill
+# Cores to emulate: plain NEON, dot products, matrix products.
+arm_cores := cortex-a72 cortex-a76 max
 # cargo-nextest if it is there, else cargo's own runner.
 runner = $(shell command -v cargo-nextest > /dev/null && echo 'nextest run' || echo test)
 
-.PHONY: demo test setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling
+.PHONY: demo test test-arm setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling
 demo: build
 	@$(env); "$$ONEBIT_ROS_PYTHON" demo/play.py --binary $(CARGO_TARGET_DIR)/release/detector_node \
 	  --frames '$(FRAMES)' --model '$(MODEL)'
@@ -47,6 +50,17 @@ ros-tests: setup build
 
 colcon-tests: setup build
 	$(env); tests/ros/colcon.sh
+
+# Without ROS, whose libraries are not for ARM, and apart from `test`, because everything is built once more.
+test-arm:
+	@scripts/setup-arm.sh
+	@. "$${ONEBIT_CACHE:-$$HOME/.cache/onebit_detector}/arm/env.sh"; \
+	tests=(cargo test --release -p onebit_detector --lib --target aarch64-unknown-linux-gnu); \
+	for core in $(arm_cores); do \
+	  echo "test-arm: $$core"; \
+	  ARM_CPU=$$core "$${tests[@]}" this_core_has_its_kernels -- --nocapture; \
+	  ARM_CPU=$$core "$${tests[@]}" engine; \
+	done
 
 peers = $(env); "$$ONEBIT_CACHE/bench/bin/python" benches/peers/$(1) \
   --onebit $(CARGO_TARGET_DIR)/release/onebit --folder $(CARGO_TARGET_DIR)/peers

@@ -16,7 +16,10 @@ pub(super) enum Layout {
     Interleaved,
     /// `[channel][y][x]`: all positions of a channel stand together. After each plane a whole [`Memory::ALIGNMENT`] may be
     /// read past its end.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel is interleaved"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel is interleaved")
+    )]
     Planar,
 }
 

@@ -108,7 +108,10 @@ impl<'a, T> Reader<'a, T> {
 
     /// Where `len` values from an offset on start, for kernels that read only some of them.
     #[inline]
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel reads slices"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel reads slices")
+    )]
     pub(super) fn start(&self, at: usize, len: usize) -> *const T {
         self.values.run(at, len)
     }

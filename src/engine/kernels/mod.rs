@@ -4,10 +4,12 @@
 //! items that threads run in any order. In int8 mode all kernels give the same bytes
 //! ([`arithmetic`](super::arithmetic)); [`portable`] is the oracle of the others.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod choice;
 pub(super) mod moves;
 mod portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tables;
 mod window;
 #[cfg(target_arch = "x86_64")]
@@ -79,7 +81,9 @@ pub(super) trait Work: Send + Sync {
 fn all() -> impl Iterator<Item = &'static dyn Kernel> {
     #[cfg(target_arch = "x86_64")]
     let native = x86_64::KERNELS;
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    let native = aarch64::KERNELS;
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let native: &[&dyn Kernel] = &[];
     native.iter().copied().chain([&portable::Portable as &dyn Kernel])
 }

@@ -5,7 +5,7 @@
 
 use super::{
     Follow, Lookup, MAX_CHANNELS, Step, Stored,
-    index::{Chunk, ENTRIES, Grouping},
+    index::{Chunk, ENTRIES, Grouping, TABLES},
     lines::{Lines, Run, part},
 };
 use crate::engine::{
@@ -63,7 +63,8 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
         let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
         let Weights::Bits(weights) = weights else { unreachable!("tables are for bits") };
-        let grouping = Grouping { kernel, channels: input.shape.channels };
+        const { assert!(L::TABLES <= TABLES, "the tables of a chunk fit the scratch") };
+        let grouping = Grouping { kernel, channels: input.shape.channels, tables: L::TABLES };
         let filters = output.shape.channels;
         let follow = |filter: usize| {
             let positive: u32 = weights.row(filter).iter().map(|byte| byte.count_ones()).sum();

@@ -11,15 +11,12 @@ use std::ops::Range;
 pub(super) const CHANNELS_3: usize = 6;
 /// Channels of a group where the kernel is 1 wide.
 pub(super) const CHANNELS_1: usize = 5;
-/// Groups of a chunk, whose tables must fit a first-level cache: 24 KB.
-const GROUPS_3: usize = 2;
-const GROUPS_1: usize = 12;
 /// What the number of groups of a chunk is a multiple of where the kernel is 1 wide.
 pub(in super::super) const STEP_1: usize = 4;
-/// Entries of the tables of a chunk.
-pub(super) const ENTRIES: usize = (GROUPS_3 * 3) << CHANNELS_3;
-
-const _: () = assert!(GROUPS_1 << CHANNELS_1 <= ENTRIES && GROUPS_1.is_multiple_of(STEP_1));
+/// Bytes of the tables of a chunk, at most.
+pub(super) const TABLES: usize = 24 << 10;
+/// Entries of the tables of a chunk, at most.
+pub(super) const ENTRIES: usize = TABLES / ENTRY_BYTES;
 
 /// Channels that are summed from one set of tables.
 pub(super) struct Chunk {
@@ -35,6 +32,8 @@ pub(super) struct Grouping {
     pub(super) kernel: usize,
     /// Of the input.
     pub(super) channels: usize,
+    /// Bytes of the tables of a chunk, at most.
+    pub(super) tables: usize,
 }
 
 impl Grouping {
@@ -45,7 +44,8 @@ impl Grouping {
 
     /// All channels in chunks, the last of which has what is left.
     pub(super) fn chunks(self) -> Vec<Chunk> {
-        let (most, step) = if self.kernel == 1 { (GROUPS_1, STEP_1) } else { (GROUPS_3, 1) };
+        let step = if self.kernel == 1 { STEP_1 } else { 1 };
+        let most = self.tables / ((self.kernel * ENTRY_BYTES) << self.width()) / step * step;
         let size = most * self.width();
         let chunk = |start: usize| {
             let channels = start..(start + size).min(self.channels);
@@ -119,8 +119,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offsets_are_the_weights(channels in 1usize..80, three: bool, filters in 1usize..5, seed in 1u64..) {
-            let grouping = Grouping { kernel: if three { 3 } else { 1 }, channels };
+        fn offsets_are_the_weights(channels in 1usize..80, three: bool, small: bool, filters in 1usize..5, seed in 1u64..) {
+            let tables = if small { 16 << 10 } else { TABLES };
+            let grouping = Grouping { kernel: if three { 3 } else { 1 }, channels, tables };
             let taps = grouping.kernel * grouping.kernel;
             let inputs = channels * taps;
             let mut state = seed;

@@ -198,6 +198,8 @@ pub(super) trait Lookup: Send + Sync + 'static {
     const SPAN: usize;
     /// What the sums of a filter lack for each of its weights.
     const OFFSET: i32;
+    /// Bytes of the tables of a chunk, at most: they should stay in a first-level cache, with room for what passes through.
+    const TABLES: usize = index::TABLES;
 
     /// Fills the table of some channels: `inputs` are where their lines start.
     unsafe fn build(inputs: &[*const Self::Input], table: *mut Self::Line);
@@ -324,6 +326,7 @@ pub(super) fn integers<'a>(weights: &'a Weights<'_>) -> &'a [i16] {
 }
 
 /// Two weights as one word, the first in its lower half.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn pair([first, second]: [i16; 2]) -> i32 {
     i32::from(second) << 16 | i32::from(first) & 0xffff
