@@ -55,7 +55,7 @@ def draw(points, arguments):
             axis.plot([x for x, _ in series], [found[name] for _, found in series], marker="o", label=name)
         axis.set(xlabel=title, ylabel="ms of processor time, one thread", yscale="log")
         axis.grid(alpha=0.3, which="both")
-    axes[0].legend()
+    axes[-1].legend(loc="upper left")
     figure.suptitle(f"{arguments.network} on {run.processor()}", fontsize=9)
     figure.tight_layout()
     figure.savefig(arguments.out, dpi=110)
