@@ -163,11 +163,11 @@ def print_table(title, rows, threads):
 
 def processor():
     try:
-        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-        flags = Path("/proc/cpuinfo").read_text()
+        description = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor()
-    known = [flag for flag in ("amx_int8", "avx512_vnni", "avx_vnni", "avx2") if flag in flags]
+    names = re.findall(r"model name\s*:\s*(.+)", description)
+    known = [flag for flag in ("amx_int8", "avx512_vnni", "avx_vnni", "avx2") if flag in description]
     return f"{names[0] if names else platform.machine()} ({', '.join(known)})"
 
 

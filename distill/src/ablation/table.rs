@@ -1,7 +1,7 @@
 //! The scores of an ablation side by side.
 
 use super::{Score, Scores};
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// The difficulty that the short table shows.
 const SHOWN: &str = "moderate";
@@ -36,19 +36,22 @@ impl Table {
 
     /// Every number, one line for each run, set, class and difficulty.
     pub fn to_csv(&self) -> String {
-        let mut csv = String::from("variant,run,set,class,difficulty,objects,ap_r40,low,high,bytes\n");
+        let number = |value: Option<f64>| value.map(|v| format!("{v:.3}")).unwrap_or_default();
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        let mut write = |record: [&str; 10]| csv.write_record(record).expect("memory takes everything");
+        write(["variant", "run", "set", "class", "difficulty", "objects", "ap_r40", "low", "high", "bytes"]);
         for (variant, runs) in &self.variants {
             for (run, scores) in runs.iter().enumerate() {
+                let (run, bytes) = ((run + 1).to_string(), scores.bytes.to_string());
                 for Score { set, class, difficulty, objects, ap, interval } in &scores.rows {
-                    let number = |value: Option<f64>| value.map(|v| format!("{v:.3}")).unwrap_or_default();
                     let [low, high] = [0, 1].map(|end| number(interval.map(|ends| ends[end])));
-                    let (ap, bytes, run) = (number(*ap), scores.bytes, run + 1);
-                    writeln!(csv, "{variant},{run},{set},{class},{difficulty},{objects},{ap},{low},{high},{bytes}")
-                        .expect("a string takes everything");
+                    let (objects, ap) = (objects.to_string(), number(*ap));
+                    write([variant, &run, set, class, difficulty, &objects, &ap, &low, &high, &bytes]);
                 }
             }
         }
-        csv
+        let bytes = csv.into_inner().expect("memory takes everything");
+        String::from_utf8(bytes).expect("every field is text")
     }
 
     /// Sets and classes that have objects, in the order of the first run.

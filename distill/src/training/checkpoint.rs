@@ -68,19 +68,18 @@ pub(super) fn begin(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
     keep(run, recipe)
 }
 
-/// Refuses a recipe whose optimiser cannot use what the run's one remembers.
-pub(super) fn check(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+/// The recipe that a run was kept with. Refuses one whose optimiser cannot use what the run's one remembers.
+pub(super) fn kept(run: &Path, recipe: &Recipe) -> Result<Recipe, TrainError> {
     current(run).ok_or_else(|| TrainError::NoCheckpoint(run.into()))?;
     let path = run.join(RECIPE);
     let kept = Recipe::load(&path)?;
     let same = mem::discriminant(&kept.optimizer) == mem::discriminant(&recipe.optimizer);
-    if same { Ok(()) } else { Err(TrainError::Optimizer(path)) }
+    if same { Ok(kept) } else { Err(TrainError::Optimizer(path)) }
 }
 
-/// Keeps the recipe with which a run goes on. Where that is another one (more epochs, say), the run is no longer the one
-/// that either of them describes: it is told.
-pub(super) fn go_on(run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
-    let mut kept = Recipe::load(&run.join(RECIPE))?;
+/// Keeps the recipe with which a run goes on. Where that is another one than was kept (more epochs, say), the run is no
+/// longer the one that either of them describes: it is told.
+pub(super) fn go_on(run: &Path, mut kept: Recipe, recipe: &Recipe) -> Result<(), TrainError> {
     kept.data.root.clone_from(&recipe.data.root); // data and teacher may have moved
     if let Some(teacher) = &recipe.teacher {
         kept.set_teacher(&teacher.file);

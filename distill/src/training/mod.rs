@@ -83,9 +83,9 @@ impl<'a> Run<'a> {
         let adapters = transfer.as_ref().map(|transfer| transfer.adapters(&device)).unwrap_or_default();
         let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
         let Checkpoint { learner, average, optimizer, progress } = if resume {
-            checkpoint::check(folder, recipe)?;
+            let kept = checkpoint::kept(folder, recipe)?;
             let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
-            checkpoint::go_on(folder, recipe)?;
+            checkpoint::go_on(folder, kept, recipe)?;
             checkpoint
         } else {
             checkpoint::begin(folder, recipe)?;
