@@ -11,6 +11,7 @@ seeds: [1, 2]
 variants:
   binary: {}
   full: {stages: [{name: full, epochs: 1, binary: none, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}]}
+  taught: {taught_by: full, transfer: [{teacher: prediction, student: prediction, loss: output, weight: 1}]}
 evaluation: [{name: four, path: set, min_overlap: 0.5}]
 ";
 
@@ -25,10 +26,12 @@ fn every_variant_is_trained_and_measured_once() {
     let out = folder.path().join("out");
 
     assert!(ablation::table(&trials, &out).unwrap().is_empty());
-    ablation::run(&plan, &trials, &out, "1/2".parse().unwrap()).unwrap();
+    ablation::run(&plan, &trials, &out, "1/3".parse().unwrap()).unwrap();
     let measured = |variant: &str, seed: u32| out.join(variant).join(format!("seed-{seed}")).join(SCORES);
-    assert!(measured("binary", 1).exists() && measured("binary", 2).exists(), "every second run is one of these");
+    assert!(measured("binary", 1).exists() && measured("binary", 2).exists(), "every third run is one of these");
     assert!(!measured("full", 1).exists());
+    let message = ablation::run(&plan, &trials, &out, "3/3".parse().unwrap()).unwrap_err().to_string();
+    assert!(message.contains("taught by") && message.contains("full"), "{message}");
 
     let before = fs::metadata(measured("binary", 1)).unwrap().modified().unwrap();
     ablation::run(&plan, &trials, &out, Share::ALL).unwrap();
@@ -36,5 +39,6 @@ fn every_variant_is_trained_and_measured_once() {
     let table = ablation::table(&trials, &out).unwrap();
     let text = table.to_string();
     assert!(text.contains("| four car |") && text.contains("| binary | 2 |") && text.contains("| full | 2 |"), "{text}");
-    assert_eq!(table.to_csv().lines().count(), 1 + 2 * 2 * 9, "three classes at three difficulties");
+    assert!(text.contains("| taught | 2 |"), "{text}");
+    assert_eq!(table.to_csv().lines().count(), 1 + 3 * 2 * 9, "three classes at three difficulties");
 }

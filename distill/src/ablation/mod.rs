@@ -12,10 +12,11 @@ pub use scores::{Score, Scores};
 pub use table::Table;
 
 use crate::{
-    packing::PackError,
+    packing::{self, PackError},
+    recipe::Recipe,
     training::{self, TrainError},
 };
-use onebit_detector::{evaluation::kitti::RunError, model_file::ModelError};
+use onebit_detector::{evaluation::kitti::RunError, model_file::ModelError, onnx};
 use std::{
     fs, io,
     num::NonZero,
@@ -42,6 +43,14 @@ pub enum AblationError {
     /// A model cannot be measured.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The run that is to teach is not there: another share of the ablation has it, perhaps on another machine.
+    #[error("{variant} is taught by {}, which is not measured yet: run that one first", run.display())]
+    NoTeacher {
+        /// The variant that is taught.
+        variant: String,
+        /// Folder of the run that is to teach it.
+        run: PathBuf,
+    },
     /// A packed model is none.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -113,10 +122,28 @@ pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share) -> Result<()
             continue;
         }
         let started = folder.join(training::RECIPE).exists();
-        training::train(&trial.recipe, &folder, started)?;
-        write(&folder, &scores::measure(&folder, &trial.recipe, &plan.evaluation)?)?;
+        let recipe = with_teacher(trial, trials, out)?;
+        training::train(&recipe, &folder, started)?;
+        write(&folder, &scores::measure(&folder, &recipe, &plan.evaluation)?)?;
     }
     Ok(())
+}
+
+/// The recipe of a run; a teacher that is another run is written as ONNX beside that run's scores.
+fn with_teacher(trial: &Trial, trials: &[Trial], out: &Path) -> Result<Recipe, AblationError> {
+    let mut recipe = trial.recipe.clone();
+    let is_teacher = |other: &&Trial| Some(&other.variant) == trial.taught_by.as_ref() && other.seed == trial.seed;
+    if let Some(teacher) = trials.iter().find(is_teacher) {
+        let run = folder(out, teacher);
+        if !run.join(SCORES).exists() {
+            return Err(AblationError::NoTeacher { variant: trial.variant.clone(), run });
+        }
+        let model = packing::in_full_precision(&run, &teacher.recipe, recipe.windows()[0])?;
+        let file = run.join("teacher.onnx");
+        fs::write(&file, onnx::export(&model, onnx::Outputs::Last)?).map_err(AblationError::file(&file))?;
+        recipe.set_teacher(&file);
+    }
+    Ok(recipe)
 }
 
 /// The scores of the plan's runs that are measured.

@@ -1,6 +1,6 @@
 //! The plan of an ablation: one recipe, changed in one way after the other, with several seeds.
 
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{BinaryLayers, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 use std::{
@@ -20,7 +20,8 @@ pub struct Plan {
     /// Compares the recipe's taps: none, each by itself, the first one, the first two, and so on to all.
     #[serde(default)]
     pub taps: bool,
-    /// Other variants by name: what each changes of the recipe. A mapping changes key by key, anything else replaces.
+    /// Other variants by name: what each changes of the recipe. A mapping changes key by key, anything else replaces. The
+    /// key `taught_by` names an earlier variant of full precision, whose run with the same seed becomes the teacher.
     #[serde(default)]
     pub variants: Mapping,
     /// Frames on which every variant is measured.
@@ -100,7 +101,19 @@ pub struct Trial {
     pub seed: u64,
     /// The changed recipe.
     pub recipe: Recipe,
+    /// The variant whose run with the same seed is the teacher, in place of the recipe's file.
+    pub taught_by: Option<String>,
 }
+
+/// A variant before it is read as a recipe.
+struct Variant {
+    name: String,
+    recipe: Value,
+    taught_by: Option<String>,
+}
+
+/// The key of a variant that names its teacher among the variants.
+const TAUGHT_BY: &str = "taught_by";
 
 impl Plan {
     /// Reads a plan; its recipe becomes an absolute path.
@@ -135,18 +148,20 @@ impl Plan {
         }
         let mut trials = Vec::with_capacity(self.seeds.len() * variants.len());
         for &seed in &self.seeds {
-            for (variant, value) in &variants {
-                let seeded = merge(value.clone(), Value::Mapping([("seed".into(), seed.into())].into_iter().collect()));
+            for Variant { name, recipe, taught_by } in &variants {
+                let seeded = merge(recipe.clone(), Value::Mapping([("seed".into(), seed.into())].into_iter().collect()));
                 let recipe = Recipe::from_value(seeded, path)
-                    .map_err(|source| PlanError::Variant { variant: variant.clone(), source })?;
-                trials.push(Trial { variant: variant.clone(), seed, recipe });
+                    .map_err(|source| PlanError::Variant { variant: name.clone(), source })?;
+                let trial = Trial { variant: name.clone(), seed, recipe, taught_by: taught_by.clone() };
+                check_teacher(&trial, &trials)?;
+                trials.push(trial);
             }
         }
         Ok(trials)
     }
 
     /// The recipe as each variant has it.
-    fn changed(&self, base: &Value) -> Result<Vec<(String, Value)>, PlanError> {
+    fn changed(&self, base: &Value) -> Result<Vec<Variant>, PlanError> {
         let mut variants = Vec::new();
         for (name, change) in &self.variants {
             let named = name.as_str().filter(|name| is_folder_name(name));
@@ -154,7 +169,16 @@ impl Plan {
                 let reason = "a variant's name becomes a folder's: letters, digits, '-', '_', '+' and '.'";
                 return Err(PlanError::Key { key: "variants".into(), reason: reason.into() });
             };
-            variants.push((name.to_owned(), merge(base.clone(), change.clone())));
+            let mut change = change.clone();
+            let taught_by = change.as_mapping_mut().and_then(|change| change.remove(TAUGHT_BY));
+            let taught_by = taught_by.map(|teacher| teacher.as_str().unwrap_or_default().to_owned());
+            let mut recipe = merge(base.clone(), change);
+            if let (Some(teacher), Some(recipe)) = (&taught_by, recipe.as_mapping_mut()) {
+                // Only a name so far: where the file will lie is known once the ablation runs.
+                let file = Value::Mapping([("file".into(), teacher.as_str().into())].into_iter().collect());
+                recipe.insert("teacher".into(), file);
+            }
+            variants.push(Variant { name: name.to_owned(), recipe, taught_by });
         }
         if self.taps {
             variants.extend(tap_variants(base)?);
@@ -168,8 +192,19 @@ fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
 }
 
+/// A variant can only be taught by one that is trained before it and ends in full precision.
+fn check_teacher(trial: &Trial, earlier: &[Trial]) -> Result<(), PlanError> {
+    let Some(name) = &trial.taught_by else { return Ok(()) };
+    let full = |trial: &Trial| trial.recipe.stages.last().is_some_and(|stage| stage.binary == BinaryLayers::None);
+    if earlier.iter().any(|teacher| teacher.variant == *name && teacher.seed == trial.seed && full(teacher)) {
+        return Ok(());
+    }
+    let key = format!("variants.{}.{TAUGHT_BY}", trial.variant);
+    Err(PlanError::Key { key, reason: format!("'{name}' is no earlier variant whose last stage has 'binary: none'") })
+}
+
 /// The recipe without taps, with each by itself, and with the first ones.
-fn tap_variants(base: &Value) -> Result<Vec<(String, Value)>, PlanError> {
+fn tap_variants(base: &Value) -> Result<Vec<Variant>, PlanError> {
     let taps = base.get("transfer").and_then(Value::as_sequence).cloned().unwrap_or_default();
     if taps.is_empty() {
         return Err(PlanError::Key { key: "taps".into(), reason: "the recipe's key 'transfer' lists none".into() });
@@ -190,7 +225,7 @@ fn tap_variants(base: &Value) -> Result<Vec<(String, Value)>, PlanError> {
     variants.extend(taps.iter().enumerate().map(|(i, tap)| (format!("only-{}-{}", i + 1, layer(tap)), with(&taps[i..=i]))));
     let cumulative = (2..=taps.len()).map(|count| (format!("first-{count}"), with(&taps[..count])));
     variants.extend(cumulative);
-    Ok(variants)
+    Ok(variants.into_iter().map(|(name, recipe)| Variant { name, recipe, taught_by: None }).collect())
 }
 
 /// `change` over `base`: mappings key by key, everything else as a whole; null takes a key away.
@@ -254,6 +289,28 @@ evaluation: [{name: test, path: set}]
         assert_eq!((taps(0), taps(4), taps(5)), (vec!["a", "b"], vec!["b"], vec!["a", "b"]));
         for alone in [1, 2] {
             assert!(taps(alone).is_empty() && trials[alone].recipe.teacher.is_none());
+        }
+    }
+
+    #[test]
+    fn a_variant_teaches_a_later_one_if_it_is_of_full_precision() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = |binary: &str| {
+            format!("stages: [{{name: one, epochs: 1, binary: {binary}, learning_rate: {{peak: 0.001, end: 0.001}}}}]")
+        };
+        let text = |variants: &str| {
+            format!("{{recipe: recipe.yaml, seeds: [1, 2], variants: {{{variants}}}, evaluation: [{{name: a, path: a}}]}}")
+        };
+        let full = format!("full: {{teacher: null, transfer: null, {}}}", stage("none"));
+        let trials = plan(folder.path(), &text(&format!("{full}, own: {{taught_by: full}}"))).trials().unwrap();
+        let taught: Vec<_> = trials.iter().map(|trial| trial.taught_by.as_deref()).collect();
+        assert_eq!(taught, [None, Some("full"), None, Some("full")]);
+
+        let refused = |variants: &str| plan(folder.path(), &text(variants)).trials().unwrap_err().to_string();
+        let binary = format!("full: {{teacher: null, transfer: null, {}}}, own: {{taught_by: full}}", stage("all"));
+        for variants in [format!("own: {{taught_by: full}}, {full}"), binary, format!("{full}, own: {{taught_by: 3}}")] {
+            let message = refused(&variants);
+            assert!(message.starts_with("variants.own.taught_by") && message.contains("binary: none"), "{message}");
         }
     }
 

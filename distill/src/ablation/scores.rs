@@ -46,14 +46,15 @@ pub struct Score {
     pub interval: Option<[f64; 2]>,
 }
 
-/// Packs a finished run and measures it. A run that ends in full precision is measured as it is, in f32 mode.
+/// Packs a finished run, or takes it as it is if it ends in full precision, and measures it. All in f32 mode, so that what is
+/// compared is the weights.
 pub(super) fn measure(run: &Path, recipe: &Recipe, sets: &[EvaluationSet]) -> Result<Scores, AblationError> {
     let last = recipe.stages.last().expect("a recipe has stages");
-    let (model, mode) = match last.binary {
-        BinaryLayers::None => (packing::in_full_precision(run, recipe, recipe.network.input)?, Mode::F32),
-        _ => (packing::pack(run, recipe, PACKING)?, Mode::Int8),
+    let model = match last.binary {
+        BinaryLayers::None => packing::in_full_precision(run, recipe, recipe.network.input)?,
+        _ => packing::pack(run, recipe, PACKING)?,
     };
-    let options = engine::Options { mode, ..engine::Options::default() };
+    let options = engine::Options { mode: Mode::F32, ..engine::Options::default() };
     let mut rows = Vec::new();
     for set in sets {
         rows.extend(measure_on(&model, &options, recipe, set)?);
