@@ -142,6 +142,14 @@ impl Buffer {
         (self.shape.height + 2 * self.border) * self.row_positions() + self.border
     }
 
+    /// Values of a position, all channels together, and what follows them: one cache line where positions would otherwise
+    /// stand a whole number of 512 bytes apart and compete for few places in a cache.
+    fn pixel(&self) -> usize {
+        let bytes = self.shape.channels * self.element.bytes();
+        let unused = if bytes.is_multiple_of(512) { Memory::ALIGNMENT } else { 0 };
+        (bytes + unused) / self.element.bytes()
+    }
+
     /// Values of a plane and what follows it. An odd number of cache lines, so that neighbouring planes do not compete for
     /// the same places in a cache.
     fn plane(&self) -> usize {
@@ -152,7 +160,7 @@ impl Buffer {
     /// Its size.
     pub(super) fn bytes(&self) -> usize {
         let values = match self.layout {
-            Layout::Interleaved => self.positions() * self.shape.channels,
+            Layout::Interleaved => self.positions() * self.pixel(),
             Layout::Planar => self.plane() * self.shape.channels,
         };
         values * self.element.bytes()
@@ -162,7 +170,7 @@ impl Buffer {
     pub(super) fn map(&self, offset: usize) -> Map {
         debug_assert!(offset.is_multiple_of(self.element.bytes()));
         let (pixel_stride, channel_stride) = match self.layout {
-            Layout::Interleaved => (self.shape.channels, 1),
+            Layout::Interleaved => (self.pixel(), 1),
             Layout::Planar => (1, self.plane()),
         };
         let row_stride = self.row_positions() * pixel_stride;
@@ -213,6 +221,15 @@ mod tests {
         assert_eq!(map.at(0, 0, 3), map.at(0, 1, -1));
         assert_eq!(buffer.bytes(), 2 * 3 * 64);
         assert_eq!(map.channels(1, 1).at(0, 1, 2), map.at(1, 1, 2));
+    }
+
+    #[test]
+    fn positions_do_not_compete_for_the_same_places_in_a_cache() {
+        let stride = |channels: usize| buffer(Layout::Interleaved, channels, 2, 2, 1).map(0).pixel_stride;
+        assert_eq!([64, 128, 200, 256].map(stride), [64, 128 + 16, 200, 256 + 16]);
+        let buffer = buffer(Layout::Interleaved, 128, 2, 2, 1);
+        assert_eq!(buffer.bytes(), (4 * 3 + 1) * (128 + 16) * 4);
+        assert_eq!(buffer.map(0).channels(64, 64).at(0, 0, 0), (3 + 1) * (128 + 16) + 64);
     }
 
     proptest! {

@@ -238,6 +238,30 @@ fn many_filters_are_exact() {
     }
 }
 
+/// Maps that no second-level cache keeps, positions a whole number of KiB apart, blocks of filters that are no even number.
+#[test]
+fn maps_larger_than_a_cache_are_exact() {
+    let wishes = [
+        convolution(1024, 1, 1, Precision::Full),
+        convolution(70, 3, 1, Precision::Binary),
+        convolution(512, 3, 1, Precision::Binary),
+        Wish { from: vec![0], operation: Operation::MaxPool },
+        convolution(9, 1, 1, Precision::Binary),
+    ];
+    let mut random = Random(17);
+    let model = calibrated(network(InputSize { width: 46, height: 24 }, &wishes), &mut random);
+    let image = models::image(model.network.input(), &mut random);
+    let output = |kernel| {
+        let mut session = session(&model, Mode::Int8, 2, kernel, false);
+        run(&mut session, &image);
+        session.output().to_array()
+    };
+    let expected = output("portable");
+    for kernel in kernels(Mode::Int8) {
+        assert!(output(kernel) == expected, "{kernel}");
+    }
+}
+
 /// A pool behind a convolution may be computed with it. Maps of one tile, of several, of several strips; few channels and
 /// many; a pool that is joined with others.
 #[test]

@@ -17,6 +17,7 @@ use crate::engine::{arithmetic::Weights, layout::Map, memory::Memory};
 use std::{
     arch::x86_64::{_MM_HINT_T1, _mm_prefetch},
     mem::MaybeUninit,
+    ops::Range,
 };
 
 /// Steps whose weights are expanded together, at most: 36 KiB, which the first-level cache holds.
@@ -26,7 +27,9 @@ const PART: usize = 9;
 /// Sums of a strip, at most.
 pub(super) const STRIP: usize = 128;
 /// Sums of an item that keeps them from chunk to chunk, at most.
-pub(super) const SUMS: usize = 768;
+pub(super) const SUMS: usize = 1024;
+/// Bytes of an input map that stay in the second-level cache while the weights of one block after the other pass by.
+const RESIDENT: usize = 1 << 20;
 /// Sums of an item that does not, at most.
 pub(super) const ITEM: usize = 2048;
 
@@ -42,6 +45,8 @@ pub(super) struct Tiled {
     /// Of the steps.
     offsets: Vec<usize>,
     pub(super) grid: Grid,
+    /// Blocks of filters of an item: they share what a chunk reads of an input that is too large to stay in the cache.
+    item_blocks: usize,
     tiles: Configuration,
     weights: Packed,
     pub(super) constants: Vec<Constants>,
@@ -95,9 +100,11 @@ impl Tiled {
         };
         let scale = if pool { 2 } else { 1 };
         let size = (output.shape.width * scale, output.shape.height * scale);
+        let whole = matches!(weights, Packed::Signs(_)) && steps.len() > CHUNK;
+        let item_blocks = if whole && input.shape.values() > RESIDENT { 2 } else { 1 };
         let grid = match weights {
-            Packed::Signs(_) => Grid::new(size, 1, pool, steps.len() > CHUNK),
-            Packed::Words(_) => Grid::new(size, 2, pool, false),
+            Packed::Signs(_) => Grid::new(size, 1, pool, whole.then_some(SUMS / item_blocks)),
+            Packed::Words(_) => Grid::new(size, 2, pool, None),
         };
         Self {
             kernel,
@@ -108,6 +115,7 @@ impl Tiled {
             steps,
             tiles: Configuration::new(grid.tile),
             grid,
+            item_blocks,
             weights,
             slope: epilogue.slope,
             constants: weights::constants(epilogue),
@@ -118,34 +126,44 @@ impl Tiled {
 
     /// Computes the strips of an item, chunk after chunk.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-    fn signs(&self, signs: &[Signs], (item, block): (usize, usize), memory: &Memory, scratch: &mut MaybeUninit<Scratch>) {
+    fn signs(
+        &self,
+        signs: &[Signs],
+        item: usize,
+        blocks: Range<usize>,
+        memory: &Memory,
+        scratch: &mut MaybeUninit<Scratch>,
+    ) {
         let (expanded, sums, woven) = parts(scratch);
         // SAFETY: a kernel is only used where its instructions are, and nothing else on this thread uses tiles.
         let tiles = unsafe { self.tiles.load() };
-        let signs = &signs[block * self.steps.len() * GROUPS..][..self.steps.len() * GROUPS];
         let size = if self.steps.len() > CHUNK { PART } else { CHUNK };
-        let chunks = self.steps.chunks(size).zip(self.offsets.chunks(size)).zip(signs.chunks(size * GROUPS));
-        let last = chunks.len() - 1;
-        for (chunk, ((steps, offsets), signs)) in chunks.enumerate() {
-            weights::expand(signs, steps, expanded);
-            let weights = expanded.as_ptr().cast();
-            let mut next = Ahead::new(signs, self.grid.item(item).len());
-            for (index, strip) in self.grid.item(item).enumerate() {
-                next.prefetch();
-                // With one chunk every strip can use the same sums.
-                let sums = if last > 0 { sums.wrapping_add(index * self.grid.strip_sums()) } else { sums };
-                for operands in self.operands(&strip, memory, woven, sums) {
-                    // SAFETY: `operands` says where windows and sums are; the weights were expanded.
-                    unsafe {
-                        match strip.rows.len() {
-                            2 => tiles.add_two(operands, offsets, weights, chunk == 0),
-                            _ => tiles.add_one(operands, offsets, weights, chunk == 0),
+        let last = (self.steps.len() - 1) / size;
+        let block_sums = self.grid.item(item).len() * self.grid.strip_sums();
+        for (chunk, (steps, offsets)) in self.steps.chunks(size).zip(self.offsets.chunks(size)).enumerate() {
+            for (place, block) in blocks.clone().enumerate() {
+                let signs = &signs[(block * self.steps.len() + chunk * size) * GROUPS..][..steps.len() * GROUPS];
+                weights::expand(signs, steps, expanded);
+                let weights = expanded.as_ptr().cast();
+                let mut next = Ahead::new(signs, self.grid.item(item).len());
+                for (index, strip) in self.grid.item(item).enumerate() {
+                    next.prefetch();
+                    // With one chunk every strip can use the same sums.
+                    let kept = if last > 0 { place * block_sums + index * self.grid.strip_sums() } else { 0 };
+                    let sums = sums.wrapping_add(kept);
+                    for operands in self.operands(&strip, memory, woven, sums) {
+                        // SAFETY: `operands` says where windows and sums are; the weights were expanded.
+                        unsafe {
+                            match strip.rows.len() {
+                                2 => tiles.add_two(operands, offsets, weights, chunk == 0),
+                                _ => tiles.add_one(operands, offsets, weights, chunk == 0),
+                            }
                         }
                     }
-                }
-                if chunk == last {
-                    // SAFETY: the sums of the strip are complete, and only this item uses its outputs.
-                    unsafe { finish::<false>(self, &strip, block, sums, memory) };
+                    if chunk == last {
+                        // SAFETY: the sums of the strip are complete, and only this item uses its outputs.
+                        unsafe { finish::<false>(self, &strip, block, sums, memory) };
+                    }
                 }
             }
         }
@@ -245,17 +263,21 @@ impl Ahead {
 
 impl Work for Tiled {
     fn items(&self) -> usize {
-        self.grid.items() * self.constants.len()
+        self.grid.items() * self.constants.len().div_ceil(self.item_blocks)
     }
 
     fn run(&self, item: usize, memory: &Memory) {
-        let item = (item / self.constants.len(), item % self.constants.len());
+        let blocks = self.constants.len();
+        let (item, first) = (item / blocks.div_ceil(self.item_blocks), item % blocks.div_ceil(self.item_blocks));
+        let first = first * self.item_blocks;
         let mut scratch = MaybeUninit::<Scratch>::uninit();
         // SAFETY: a kernel is only used where its instructions are.
         unsafe {
             match &self.weights {
-                Packed::Signs(signs) => self.signs(signs, item, memory, &mut scratch),
-                Packed::Words(words) => self.words(words, item, memory, &mut scratch),
+                Packed::Signs(signs) => {
+                    self.signs(signs, item, first..(first + self.item_blocks).min(blocks), memory, &mut scratch)
+                }
+                Packed::Words(words) => self.words(words, (item, first), memory, &mut scratch),
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A tile is up to 16 neighbours in a row. A strip is the same tiles of two rows, one below the other, so that a 2×2 pool
 //! finds all that it needs in one strip. An item is some strips, to be computed with one expansion of the weights.
 
-use super::convolution::{ITEM, STRIP, SUMS};
+use super::convolution::{ITEM, STRIP};
 use std::ops::Range;
 
 /// Positions in a tile, at most.
@@ -66,9 +66,9 @@ impl Strip {
 }
 
 impl Grid {
-    /// `planes` is the number of sums for each position and filter. `whole` says that all strips of an item keep their
-    /// sums at the same time; otherwise one strip does.
-    pub(super) fn new((width, height): (usize, usize), planes: usize, pool: bool, whole: bool) -> Self {
+    /// `planes` is the number of sums for each position and filter. `kept` is how many sums an item has room for if all its
+    /// strips keep theirs at the same time; otherwise one strip does.
+    pub(super) fn new((width, height): (usize, usize), planes: usize, pool: bool, kept: Option<usize>) -> Self {
         let mut tile = width.div_ceil(width.div_ceil(ROWS));
         let most = STRIP / (2 * planes);
         // A pool's columns come in pairs, which strips must not part.
@@ -80,7 +80,7 @@ impl Grid {
         let row_strips = tiles.div_ceil(strip_tiles);
         let strips = row_strips * height.div_ceil(2);
         let strip_sums = planes * 2 * strip_tiles * tile;
-        let item_strips = evenly(strips, if whole { SUMS } else { ITEM } / strip_sums);
+        let item_strips = evenly(strips, kept.unwrap_or(ITEM) / strip_sums);
         Self { width, height, tile, tiles, strip_tiles, strip_sums, row_strips, strips, item_strips }
     }
 
@@ -132,16 +132,18 @@ mod tests {
     proptest! {
         #[test]
         fn every_position_is_written_once_and_summed(
-            width in 1usize..300, height in 1usize..20, planes in 1usize..3, pool: bool, whole: bool
+            width in 1usize..300, height in 1usize..20, planes in 1usize..3, pool: bool,
+            kept in proptest::option::of(STRIP..1024)
         ) {
             let even = |side: usize| if pool { side.next_multiple_of(2) } else { side };
             let (width, height) = (even(width), even(height));
-            let grid = Grid::new((width, height), planes, pool, whole);
+            let grid = Grid::new((width, height), planes, pool, kept);
             let mut written = vec![0; width * height];
             for item in 0..grid.items() {
                 let strips: Vec<_> = grid.item(item).collect();
                 prop_assert_eq!(grid.strip_sums(), 2 * grid.strip_columns() * planes);
-                prop_assert!(grid.strip_sums() <= STRIP && (!whole || grid.strip_sums() * strips.len() <= SUMS));
+                prop_assert!(grid.strip_sums() <= STRIP);
+                    prop_assert!(kept.is_none_or(|kept| grid.strip_sums() * strips.len() <= kept));
                 for strip in strips {
                     prop_assert!(!pool || strip.rows.len() == 2);
                     prop_assert!(!pool || strip.columns.start % 2 == 0 && strip.columns.len() % 2 == 0);
