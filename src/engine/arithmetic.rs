@@ -127,9 +127,8 @@ struct Units {
 impl Units {
     fn binary(&self, weights: &BinaryWeights) -> Vec<Constants> {
         let constants = |filter| {
-            let positive: i64 = weights.row(filter).iter().map(|byte| i64::from(byte.count_ones())).sum();
-            let inputs = weights.inputs as i64;
-            self.fold(f64::from(weights.scale[filter]), weights.bias[filter], 2 * positive - inputs, inputs)
+            let sum = weights.sign_sum(filter);
+            self.fold(f64::from(weights.scale[filter]), weights.bias[filter], sum.into(), weights.inputs as i64)
         };
         (0..weights.filters()).map(constants).collect()
     }

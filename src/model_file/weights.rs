@@ -66,6 +66,16 @@ impl BinaryWeights {
     pub fn is_positive(&self, filter: usize, input: usize) -> bool {
         self.row(filter)[input / 8] >> (input % 8) & 1 == 1
     }
+
+    /// Sum of a filter's signs: weights +1 less weights −1.
+    pub fn sign_sum(&self, filter: usize) -> i32 {
+        // Eight bytes at a time: this is a good part of what loading a network takes.
+        let (words, rest) = self.row(filter).as_chunks();
+        let ones = |words: &[[u8; 8]]| -> u32 { words.iter().map(|&word| u64::from_le_bytes(word).count_ones()).sum() };
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        2 * (ones(words) + ones(&[last])) as i32 - self.inputs as i32
+    }
 }
 
 #[cfg(test)]
@@ -81,5 +91,15 @@ mod tests {
         let packed = BinaryWeights::pack(&latent, 10, vec![1.0; 2], vec![0.0; 2]);
         assert_eq!(packed.bits, [0b1010_1101, 0b10, 0b0, 0b01]);
         assert!(packed.is_positive(0, 9) && !packed.is_positive(1, 9) && packed.is_positive(1, 8));
+        assert_eq!([0, 1].map(|filter| packed.sign_sum(filter)), [6 - 4, 1 - 9]);
+    }
+
+    #[test]
+    fn signs_are_summed_in_rows_of_any_length() {
+        for inputs in [1, 7, 8, 63, 64, 65, 200] {
+            let latent: Vec<f32> = (0..inputs).map(|i| if i % 3 == 0 { 1.0 } else { -1.0 }).collect();
+            let packed = BinaryWeights::pack(&latent, inputs, vec![1.0], vec![0.0]);
+            assert_eq!(packed.sign_sum(0), latent.iter().sum::<f32>() as i32, "{inputs} inputs");
+        }
     }
 }

@@ -66,12 +66,9 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         const { assert!(L::TABLES <= TABLES, "the tables of a chunk fit the scratch") };
         let grouping = Grouping { kernel, channels: input.shape.channels, tables: L::TABLES };
         let filters = output.shape.channels;
-        let follow = |filter: usize| {
-            let positive: u32 = weights.row(filter).iter().map(|byte| byte.count_ones()).sum();
-            Follow {
-                offset: L::OFFSET * (2 * positive as i32 - weights.inputs as i32),
-                ..Follow::new(&epilogue, filter, output.element)
-            }
+        let follow = |filter: usize| Follow {
+            offset: L::OFFSET * weights.sign_sum(filter),
+            ..Follow::new(&epilogue, filter, output.element)
         };
         let blocks = filters.div_ceil(FILTERS);
         let most = (SUMS / filters.div_ceil(blocks)).clamp(1, LINES);
