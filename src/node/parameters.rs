@@ -7,7 +7,7 @@ pub(super) mod services;
 mod value;
 
 use self::{
-    declaration::{Accepted, declaration, nearest},
+    declaration::{Accepted, DECLARED, declaration, nearest},
     value::{IntoValue, shown},
 };
 use crate::{
@@ -67,7 +67,7 @@ const RELIABILITIES: [(&str, Reliability); 2] =
 const DURABILITIES: [(&str, Durability); 2] =
     [("volatile", Durability::Volatile), ("transient_local", Durability::TransientLocal)];
 
-/// A value that a parameter cannot take.
+/// Why a parameter cannot be set.
 #[derive(Debug, Error, PartialEq)]
 #[error("parameter {name} {problem}")]
 pub(super) struct ParameterError {
@@ -215,19 +215,17 @@ impl Parameters {
     ///
     /// # Errors
     /// If a parameter does not exist, is read at the start only, or cannot have that value.
-    fn set_all(&mut self, values: &[(String, ParameterValue)]) -> Result<Vec<(String, ParameterValue)>, ParameterError> {
+    fn set_all(
+        &mut self,
+        values: &[(String, ParameterValue)],
+    ) -> Result<Vec<(&'static str, ParameterValue)>, ParameterError> {
         let mut next = self.clone();
         for (name, value) in values {
             next.set(name, value)?;
         }
-        let mut changed = IndexMap::new();
-        for (name, _) in values {
-            changed.extend(
-                next.get(name).filter(|value| self.get(name).as_ref() != Some(value)).map(|value| (name.clone(), value)),
-            );
-        }
-        *self = next;
-        Ok(changed.into_iter().collect())
+        let before = std::mem::replace(self, next);
+        let values = DECLARED.iter().filter_map(|declared| Some((declared.name, self.get(declared.name)?)));
+        Ok(values.filter(|(name, value)| before.get(name).as_ref() != Some(value)).collect())
     }
 
     /// Sets a parameter, or leaves everything as it was.

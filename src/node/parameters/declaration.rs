@@ -1,6 +1,6 @@
 //! What the parameters are: names, meanings, possible values, and whether they change while the node runs.
 
-use super::{DURABILITIES, MODES, RELIABILITIES, TRANSPORTS, choices, value::kind};
+use super::{DURABILITIES, MODES, RELIABILITIES, TRANSPORTS, choices, value};
 use crate::{detection::nms::MAX_CANDIDATES, engine::MAX_THREADS};
 use r2r::{
     ParameterValue,
@@ -133,11 +133,11 @@ impl Values {
     /// The type, as messages have it.
     fn kind(&self) -> u8 {
         match self {
-            Self::Truth => kind::BOOL,
-            Self::Text(_) | Self::Choice(_) => kind::STRING,
-            Self::Integer(_) => kind::INTEGER,
-            Self::Number(_) => kind::DOUBLE,
-            Self::NumberPerClass(_) => kind::DOUBLE_ARRAY,
+            Self::Truth => value::BOOL,
+            Self::Text(_) | Self::Choice(_) => value::STRING,
+            Self::Integer(_) => value::INTEGER,
+            Self::Number(_) => value::DOUBLE,
+            Self::NumberPerClass(_) => value::DOUBLE_ARRAY,
         }
     }
 

@@ -131,14 +131,19 @@ unsafe fn text(start: *const c_char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::fs;
 
-    fn found(file: &str, arguments: &[&str]) -> Vec<String> {
-        let mut yaml = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-        yaml.write_all(file.as_bytes()).unwrap();
-        let path = yaml.path().to_str().unwrap();
-        let all = ["detector_node", "--ros-args", "--params-file", path].into_iter().chain(arguments.iter().copied());
-        contradictory(all.map(String::from), "camera", "/front/camera").unwrap()
+    /// What is found in files and arguments, for the node /front/camera.
+    fn found(files: &[&str], arguments: &[&str]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut all = vec!["detector_node".to_string(), "--ros-args".into()];
+        for (index, file) in files.iter().enumerate() {
+            let path = folder.path().join(format!("{index}.yaml"));
+            fs::write(&path, file).unwrap();
+            all.extend(["--params-file".into(), path.to_str().unwrap().into()]);
+        }
+        all.extend(arguments.iter().map(|&argument| argument.into()));
+        contradictory(all.into_iter(), "camera", "/front/camera").unwrap()
     }
 
     #[test]
@@ -153,21 +158,20 @@ mod tests {
             ("qos.depth:=deep", "qos.depth"),
             ("model.mode:=8", "model.mode"),
         ] {
-            assert_eq!(found(file, &["-p", argument]), [name], "{argument}");
+            assert_eq!(found(&[file], &["-p", argument]), [name], "{argument}");
         }
         for argument in ["threads:=2", "nms_iou:=0.7", "list:=[0.5, 0.5]", "model.mode:=int8", "more:=1"] {
-            assert_eq!(found(file, &["-p", argument]), [""; 0], "{argument}");
+            assert_eq!(found(&[file], &["-p", argument]), [""; 0], "{argument}");
         }
-        assert_eq!(found(file, &["-p", "threads:=a", "-p", "nms_iou:=b"]), ["threads", "nms_iou"]);
-        assert_eq!(found("/**:\n  ros__parameters: {}\n", &["-p", "threads:=1", "-p", "threads:=x"]), ["threads"]);
+        assert_eq!(found(&[file], &["-p", "threads:=a", "-p", "nms_iou:=b"]), ["threads", "nms_iou"]);
+        assert_eq!(found(&[], &["-p", "threads:=1", "-p", "threads:=x"]), ["threads"]);
     }
 
     #[test]
     fn what_is_for_other_nodes_does_not_count() {
         for (node, counts) in [("camera", true), ("/front/camera", true), ("lidar", false), ("/camera", false)] {
-            let file = format!("{node}:\n  ros__parameters: {{threads: 0}}\n");
-            let argument = format!("{node}:threads:=many");
-            assert_eq!(!found(&file, &["-p", &argument]).is_empty(), counts, "{node}");
+            let files = ["0", "many"].map(|value| format!("{node}:\n  ros__parameters: {{threads: {value}}}\n"));
+            assert_eq!(!found(&[&files[0], &files[1]], &[]).is_empty(), counts, "{node}");
         }
     }
 

@@ -142,7 +142,7 @@ impl Setter {
         }
     }
 
-    fn tell(&self, changed: Vec<(String, r2r::ParameterValue)>) {
+    fn tell(&self, changed: Vec<(&'static str, r2r::ParameterValue)>) {
         if changed.is_empty() {
             return;
         }
@@ -150,7 +150,7 @@ impl Setter {
             r2r::log_info!(&self.logger, "parameter {name} is now {}", value::shown(value));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let parameter = |(name, value)| Parameter { name, value: value::to_message(value) };
+        let parameter = |(name, value): (&str, _)| Parameter { name: name.into(), value: value::to_message(value) };
         let event = ParameterEvent {
             stamp: Clock::to_builtin_time(&now),
             node: self.node.clone(),

@@ -1,6 +1,6 @@
 use super::{
-    declaration::{DECLARED, edit_distance},
-    value::{from_message, kind, to_message},
+    declaration::edit_distance,
+    value::{from_message, to_message},
     *,
 };
 use ParameterValue::{Bool, BoolArray, Double, DoubleArray, Integer, IntegerArray, NotSet, String as Text};
@@ -216,7 +216,7 @@ fn several_are_set_together_or_not_at_all() {
         parameters.set_all(&values).map_err(|error| error.to_string())
     };
     let changed = set(&mut parameters, &[("nms_iou", Double(0.6)), ("threads", Integer(0)), ("nms_iou", Double(0.7))]);
-    assert_eq!(changed, Ok(vec![("nms_iou".into(), Double(0.7))]));
+    assert_eq!(changed, Ok(vec![("nms_iou", Double(0.7))]));
 
     let refused = set(&mut parameters, &[("nms_iou", Double(0.1)), ("max_detections", Integer(0))]).unwrap_err();
     assert_eq!(refused, "parameter max_detections must be an integer from 1 to 1000; it is the integer 0");
@@ -247,7 +247,7 @@ fn descriptors_have_the_ranges_of_the_checks() {
             bounded.push((declared.name, range.from_value as f64, range.to_value as f64));
         }
         for range in &descriptor.floating_point_range {
-            let of = |number| if descriptor.type_ == kind::DOUBLE { Double(number) } else { DoubleArray(vec![number]) };
+            let of = |number| if descriptor.type_ == value::DOUBLE { Double(number) } else { DoubleArray(vec![number]) };
             assert!(accepts(of(range.from_value)) && accepts(of(range.to_value)), "{}", declared.name);
             assert!(
                 !accepts(of(range.from_value.next_down())) && !accepts(of(range.to_value.next_up())),
@@ -272,17 +272,17 @@ fn descriptors_have_the_ranges_of_the_checks() {
 #[test]
 fn descriptors_say_type_constraints_and_what_is_read_at_the_start() {
     for (name, kind, constraints, read_only) in [
-        ("model.path", kind::STRING, "the path of a model file, or empty", true),
-        ("model.mode", kind::STRING, "'int8' or 'f32'", true),
-        ("threads", kind::INTEGER, "", true),
-        ("nms_iou", kind::DOUBLE, "", false),
+        ("model.path", value::STRING, "the path of a model file, or empty", true),
+        ("model.mode", value::STRING, "'int8' or 'f32'", true),
+        ("threads", value::INTEGER, "", true),
+        ("nms_iou", value::DOUBLE, "", false),
         (
             "class_thresholds",
-            kind::DOUBLE_ARRAY,
+            value::DOUBLE_ARRAY,
             "empty, or one number from 0.0 to 1.0, written with its point, for each class of the model",
             false,
         ),
-        ("use_sim_time", kind::BOOL, "", false),
+        ("use_sim_time", value::BOOL, "", false),
     ] {
         let descriptor = declaration(name).unwrap().descriptor();
         assert_eq!((descriptor.name.as_str(), descriptor.type_), (name, kind));

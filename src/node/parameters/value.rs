@@ -5,22 +5,18 @@ use r2r::{
     rcl_interfaces::msg::{ParameterType, ParameterValue as Message},
 };
 
-/// The types of values, in the bytes that messages have for them.
-pub(super) mod kind {
-    use super::ParameterType;
+// The types of values, in the bytes that messages have for them.
+pub(super) const BOOL: u8 = ParameterType::PARAMETER_BOOL as u8;
+pub(super) const INTEGER: u8 = ParameterType::PARAMETER_INTEGER as u8;
+pub(super) const DOUBLE: u8 = ParameterType::PARAMETER_DOUBLE as u8;
+pub(super) const STRING: u8 = ParameterType::PARAMETER_STRING as u8;
+pub(super) const BYTE_ARRAY: u8 = ParameterType::PARAMETER_BYTE_ARRAY as u8;
+pub(super) const BOOL_ARRAY: u8 = ParameterType::PARAMETER_BOOL_ARRAY as u8;
+pub(super) const INTEGER_ARRAY: u8 = ParameterType::PARAMETER_INTEGER_ARRAY as u8;
+pub(super) const DOUBLE_ARRAY: u8 = ParameterType::PARAMETER_DOUBLE_ARRAY as u8;
+pub(super) const STRING_ARRAY: u8 = ParameterType::PARAMETER_STRING_ARRAY as u8;
 
-    pub(in super::super) const BOOL: u8 = ParameterType::PARAMETER_BOOL as u8;
-    pub(in super::super) const INTEGER: u8 = ParameterType::PARAMETER_INTEGER as u8;
-    pub(in super::super) const DOUBLE: u8 = ParameterType::PARAMETER_DOUBLE as u8;
-    pub(in super::super) const STRING: u8 = ParameterType::PARAMETER_STRING as u8;
-    pub(in super::super) const BYTE_ARRAY: u8 = ParameterType::PARAMETER_BYTE_ARRAY as u8;
-    pub(in super::super) const BOOL_ARRAY: u8 = ParameterType::PARAMETER_BOOL_ARRAY as u8;
-    pub(in super::super) const INTEGER_ARRAY: u8 = ParameterType::PARAMETER_INTEGER_ARRAY as u8;
-    pub(in super::super) const DOUBLE_ARRAY: u8 = ParameterType::PARAMETER_DOUBLE_ARRAY as u8;
-    pub(in super::super) const STRING_ARRAY: u8 = ParameterType::PARAMETER_STRING_ARRAY as u8;
-}
-
-/// What parameters are kept as, as ROS has it.
+/// Makes a value as ROS has it.
 pub(super) trait IntoValue {
     fn into_value(self) -> ParameterValue;
 }
@@ -78,15 +74,15 @@ pub(super) fn shown(value: &ParameterValue) -> String {
 /// The value of a message. One of an unknown type is no value.
 pub(super) fn from_message(message: &Message) -> ParameterValue {
     match message.type_ {
-        kind::BOOL => ParameterValue::Bool(message.bool_value),
-        kind::INTEGER => ParameterValue::Integer(message.integer_value),
-        kind::DOUBLE => ParameterValue::Double(message.double_value),
-        kind::STRING => ParameterValue::String(message.string_value.clone()),
-        kind::BYTE_ARRAY => ParameterValue::ByteArray(message.byte_array_value.clone()),
-        kind::BOOL_ARRAY => ParameterValue::BoolArray(message.bool_array_value.clone()),
-        kind::INTEGER_ARRAY => ParameterValue::IntegerArray(message.integer_array_value.clone()),
-        kind::DOUBLE_ARRAY => ParameterValue::DoubleArray(message.double_array_value.clone()),
-        kind::STRING_ARRAY => ParameterValue::StringArray(message.string_array_value.clone()),
+        BOOL => ParameterValue::Bool(message.bool_value),
+        INTEGER => ParameterValue::Integer(message.integer_value),
+        DOUBLE => ParameterValue::Double(message.double_value),
+        STRING => ParameterValue::String(message.string_value.clone()),
+        BYTE_ARRAY => ParameterValue::ByteArray(message.byte_array_value.clone()),
+        BOOL_ARRAY => ParameterValue::BoolArray(message.bool_array_value.clone()),
+        INTEGER_ARRAY => ParameterValue::IntegerArray(message.integer_array_value.clone()),
+        DOUBLE_ARRAY => ParameterValue::DoubleArray(message.double_array_value.clone()),
+        STRING_ARRAY => ParameterValue::StringArray(message.string_array_value.clone()),
         _ => ParameterValue::NotSet,
     }
 }
@@ -95,11 +91,11 @@ pub(super) fn from_message(message: &Message) -> ParameterValue {
 pub(super) fn to_message(value: ParameterValue) -> Message {
     let typed = |kind| Message { type_: kind, ..Default::default() };
     match value {
-        ParameterValue::Bool(bool_value) => Message { bool_value, ..typed(kind::BOOL) },
-        ParameterValue::Integer(integer_value) => Message { integer_value, ..typed(kind::INTEGER) },
-        ParameterValue::Double(double_value) => Message { double_value, ..typed(kind::DOUBLE) },
-        ParameterValue::String(string_value) => Message { string_value, ..typed(kind::STRING) },
-        ParameterValue::DoubleArray(double_array_value) => Message { double_array_value, ..typed(kind::DOUBLE_ARRAY) },
+        ParameterValue::Bool(bool_value) => Message { bool_value, ..typed(BOOL) },
+        ParameterValue::Integer(integer_value) => Message { integer_value, ..typed(INTEGER) },
+        ParameterValue::Double(double_value) => Message { double_value, ..typed(DOUBLE) },
+        ParameterValue::String(string_value) => Message { string_value, ..typed(STRING) },
+        ParameterValue::DoubleArray(double_array_value) => Message { double_array_value, ..typed(DOUBLE_ARRAY) },
         _ => unreachable!("no parameter has a value of another type"),
     }
 }

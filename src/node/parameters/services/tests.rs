@@ -32,9 +32,9 @@ fn an_answer_has_an_element_for_each_name_also_for_one_that_does_not_exist() {
     let names = names(&["nms_iou", "nothing", "threads"]);
     let values = get(&Parameters::default(), &GetParameters::Request { names: names.clone() }).values;
     let expected = [
-        ParameterValue { type_: value::kind::DOUBLE, double_value: 0.45, ..Default::default() },
+        ParameterValue { type_: value::DOUBLE, double_value: 0.45, ..Default::default() },
         ParameterValue::default(),
-        ParameterValue { type_: value::kind::INTEGER, integer_value: 0, ..Default::default() },
+        ParameterValue { type_: value::INTEGER, integer_value: 0, ..Default::default() },
     ];
     assert_eq!(values, expected);
     assert_eq!(types(&GetParameterTypes::Request { names: names.clone() }).types, [3, 0, 2]);
