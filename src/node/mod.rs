@@ -142,7 +142,8 @@ fn context() -> Result<Context, NodeError> {
 /// Reads and checks what file and command line set, and starts the services through which parameters are read and set.
 fn declare_parameters(node: &mut Node, runtime: &Runtime, logger: &str) -> Result<Arc<Mutex<Parameters>>, NodeError> {
     let mut parameters = Parameters::default();
-    let contradictory = overrides::contradictory(env::args(), &node.name()?, &node.fully_qualified_name()?)?;
+    let arguments: Vec<_> = env::args().collect();
+    let contradictory = overrides::contradictory(&arguments, &node.name()?, &node.fully_qualified_name()?)?;
     let unknown = parameters.load(&lock(&node.params), &contradictory)?;
     for (name, nearest) in unknown {
         r2r::log_warn!(logger, "parameter {name} is not known and has no effect; the nearest name is {nearest}");

@@ -1,37 +1,62 @@
 //! Parameters to which files and command line give values of different types.
 //!
-//! ROS replaces a value only by one of the same type. One of another type is kept beside it, and ROS clients take the first
-//! in an order of types: `-p threads:=many` over `threads: 0` in a file would be lost without a word. r2r hands on the one
-//! value that it takes; what else there is, is seen here.
+//! rcl replaces a value only by one of the same type. One of another type is kept beside it, and ROS clients get the first
+//! in an order of types: `-p threads:=many` over `threads: 0` in a file would be lost without a word. So files and arguments
+//! are read here once more, one by one.
 
+use crate::node::error::NodeError;
+use r2r::indexmap::IndexMap;
 use r2r_rcl::{
     RCL_RET_OK, rcl_arguments_fini, rcl_arguments_get_param_overrides, rcl_arguments_t, rcl_get_zero_initialized_arguments,
     rcl_params_t, rcl_parse_arguments, rcl_ret_t, rcl_variant_t, rcl_yaml_node_struct_fini, rcutils_get_default_allocator,
+    rcutils_get_error_string, rcutils_reset_error,
 };
 use std::{
     ffi::{CStr, CString, c_char, c_int},
     ptr, slice,
 };
 
-/// The names of the parameters to which the arguments and the files named there give values of several types, for the node
-/// of that name and that full name.
+/// The names of the parameters to which the arguments and the files named there give values of different types, for the
+/// node of that name and that full name.
 ///
 /// # Errors
 /// If ROS cannot read the arguments.
-pub(in crate::node) fn contradictory(
-    arguments: impl Iterator<Item = String>,
-    name: &str,
-    full_name: &str,
-) -> r2r::Result<Vec<String>> {
-    let overrides = Overrides::parse(arguments)?;
+pub(in crate::node) fn contradictory(arguments: &[String], name: &str, full_name: &str) -> Result<Vec<String>, NodeError> {
     // The patterns that r2r knows.
     let ours = |node: &str| ["/**", "**", name, full_name].contains(&node);
-    let values = overrides.values().filter(|(node, ..)| ours(node));
-    Ok(values.filter(|(.., value)| types(value) > 1).map(|(_, name, _)| name).collect())
+    let mut first_types = IndexMap::new();
+    let mut contradictory = Vec::new();
+    for source in sources(arguments) {
+        let overrides = Overrides::parse(&source)?;
+        for (node, parameter, value) in overrides.values().filter(|(node, ..)| ours(node)) {
+            // An empty list has none.
+            let Some(found) = type_of(value) else { continue };
+            if *first_types.entry((node, parameter.clone())).or_insert(found) != found {
+                contradictory.push(parameter);
+            }
+        }
+    }
+    Ok(contradictory)
 }
 
-/// The number of types of which there is a value.
-fn types(value: &rcl_variant_t) -> usize {
+/// The arguments that set parameters, each by itself, as a command line.
+fn sources(arguments: &[String]) -> Vec<[&str; 3]> {
+    const START: &str = "--ros-args";
+    let mut of_ros = false;
+    let mut sources = Vec::new();
+    for pair in arguments.windows(2) {
+        match pair[0].as_str() {
+            START => of_ros = true,
+            "--" => of_ros = false,
+            flag @ ("-p" | "--param" | "--params-file") if of_ros => sources.push([START, flag, &pair[1]]),
+            _ => (),
+        }
+    }
+    sources
+}
+
+/// A number for the type of the value, if it has one.
+fn type_of(value: &rcl_variant_t) -> Option<usize> {
     let absent = [
         value.bool_value.is_null(),
         value.integer_value.is_null(),
@@ -43,18 +68,17 @@ fn types(value: &rcl_variant_t) -> usize {
         value.double_array_value.is_null(),
         value.string_array_value.is_null(),
     ];
-    absent.into_iter().filter(|absent| !absent).count()
+    absent.iter().position(|absent| !absent)
 }
 
 /// The parameters of arguments, as rcl holds them: null if there are none.
 struct Overrides(*mut rcl_params_t);
 
 impl Overrides {
-    fn parse(arguments: impl Iterator<Item = String>) -> r2r::Result<Self> {
-        let arguments: Vec<_> =
-            arguments.map(|argument| CString::new(argument).expect("a zero byte ends an argument")).collect();
-        let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
-        let count = c_int::try_from(pointers.len()).expect("the system's limit is lower");
+    fn parse(arguments: &[&str; 3]) -> Result<Self, NodeError> {
+        let arguments = arguments.map(|argument| CString::new(argument).expect("a zero byte ends an argument"));
+        let pointers = arguments.each_ref().map(|argument| argument.as_ptr());
+        let count = pointers.len() as c_int;
 
         // SAFETY: there are `count` pointers to strings that live until the end of this function; rcl copies them.
         let parsed = unsafe {
@@ -110,8 +134,18 @@ impl Drop for Arguments {
     }
 }
 
-fn checked(outcome: rcl_ret_t) -> r2r::Result<()> {
-    if outcome == RCL_RET_OK as rcl_ret_t { Ok(()) } else { Err(r2r::Error::from_rcl_error(outcome)) }
+/// What rcl says about a call that did not succeed.
+fn checked(outcome: rcl_ret_t) -> Result<(), NodeError> {
+    if outcome == RCL_RET_OK as rcl_ret_t {
+        return Ok(());
+    }
+    // SAFETY: rcl's message of this thread, an array that holds a string with a zero byte at its end.
+    let message = unsafe {
+        let message = text(rcutils_get_error_string().str_.as_ptr());
+        rcutils_reset_error();
+        message
+    };
+    Err(NodeError::Arguments(message))
 }
 
 /// # Safety
@@ -143,7 +177,7 @@ mod tests {
             all.extend(["--params-file".into(), path.to_str().unwrap().into()]);
         }
         all.extend(arguments.iter().map(|&argument| argument.into()));
-        contradictory(all.into_iter(), "camera", "/front/camera").unwrap()
+        contradictory(&all, "camera", "/front/camera").unwrap()
     }
 
     #[test]
@@ -178,12 +212,20 @@ mod tests {
     #[test]
     fn without_parameters_there_is_nothing() {
         let arguments = ["detector_node", "--ros-args", "-r", "image:=/camera"].map(String::from);
-        assert_eq!(contradictory(arguments.into_iter(), "camera", "/camera").unwrap(), [""; 0]);
+        assert_eq!(contradictory(&arguments, "camera", "/camera").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn only_arguments_for_ros_count() {
+        let arguments = ["node", "-p", "a:=1", "--ros-args", "-p", "b:=1", "--param", "c:=1", "--", "-p", "d:=1"];
+        let expected = [["--ros-args", "-p", "b:=1"], ["--ros-args", "--param", "c:=1"]];
+        assert_eq!(sources(&arguments.map(String::from)), expected);
     }
 
     #[test]
     fn arguments_that_ros_refuses_are_an_error() {
         let arguments = ["detector_node", "--ros-args", "-p", "threads"].map(String::from);
-        assert!(contradictory(arguments.into_iter(), "camera", "/camera").is_err());
+        let error = contradictory(&arguments, "camera", "/camera").unwrap_err();
+        assert!(matches!(&error, NodeError::Arguments(message) if message.contains("threads")), "{error}");
     }
 }
