@@ -5,13 +5,13 @@
 //! are read here once more, one by one.
 
 use crate::node::error::NodeError;
-use r2r::indexmap::IndexMap;
 use r2r_rcl::{
     RCL_RET_OK, rcl_arguments_fini, rcl_arguments_get_param_overrides, rcl_arguments_t, rcl_get_zero_initialized_arguments,
     rcl_params_t, rcl_parse_arguments, rcl_ret_t, rcl_variant_t, rcl_yaml_node_struct_fini, rcutils_get_default_allocator,
     rcutils_get_error_string, rcutils_reset_error,
 };
 use std::{
+    collections::HashMap,
     ffi::{CStr, CString, c_char, c_int},
     ptr, slice,
 };
@@ -24,7 +24,7 @@ use std::{
 pub(in crate::node) fn contradictory(arguments: &[String], name: &str, full_name: &str) -> Result<Vec<String>, NodeError> {
     // The patterns that r2r knows.
     let ours = |node: &str| ["/**", "**", name, full_name].contains(&node);
-    let mut first_types = IndexMap::new();
+    let mut first_types = HashMap::new();
     let mut contradictory = Vec::new();
     for source in sources(arguments) {
         let overrides = Overrides::parse(&source)?;
