@@ -22,7 +22,7 @@ use self::{
     camera::Frame,
     error::NodeError,
     intake::Intake,
-    parameters::{ImageTransport, Parameters},
+    parameters::{ImageTransport, Parameters, overrides, services},
     silence::{Change, Silence},
     tally::Tally,
     throttle::Throttle,
@@ -35,7 +35,7 @@ use crate::{
 };
 use futures::{Stream, StreamExt};
 use r2r::{
-    Context, Node, ParameterValue, Publisher, QosProfile,
+    Context, Node, Publisher, QosProfile,
     sensor_msgs::msg::{CompressedImage, Image},
     std_msgs::msg::Header,
     vision_msgs::msg::Detection2DArray,
@@ -142,21 +142,15 @@ fn context() -> Result<Context, NodeError> {
 /// Reads and checks what file and command line set, and starts the services through which parameters are read and set.
 fn declare_parameters(node: &mut Node, runtime: &Runtime, logger: &str) -> Result<Arc<Mutex<Parameters>>, NodeError> {
     let mut parameters = Parameters::default();
-    let unknown = parameters.load(&mut lock(&node.params))?;
+    let arguments: Vec<_> = env::args().collect();
+    let contradictory = overrides::contradictory(&arguments, &node.name()?, &node.fully_qualified_name()?)?;
+    let unknown = parameters.load(&lock(&node.params), &contradictory)?;
     for (name, nearest) in unknown {
         r2r::log_warn!(logger, "parameter {name} is not known and has no effect; the nearest name is {nearest}");
     }
     let parameters = Arc::new(Mutex::new(parameters));
-    let (services, changes) = node.make_derived_parameter_handler(parameters.clone())?;
-    runtime.spawn(services);
-    runtime.spawn(log_changes(changes, logger.to_string()));
+    services::start(node, runtime, parameters.clone(), logger)?;
     Ok(parameters)
-}
-
-async fn log_changes(mut changes: impl Stream<Item = (String, ParameterValue)> + Unpin, logger: String) {
-    while let Some((name, value)) = changes.next().await {
-        r2r::log_info!(&logger, "parameter {name} is now {}", parameters::shown(&value));
-    }
 }
 
 /// The model file that is asked for, or the one that is installed beside the program.

@@ -6,11 +6,18 @@ import time
 
 import numpy as np
 import rclpy
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
+from rcl_interfaces.msg import Parameter, ParameterEvent, ParameterType, ParameterValue
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    GetParameterTypes,
+    ListParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 from PIL import Image as Picture
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_parameter_events
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
@@ -28,7 +35,13 @@ class Peer(Node):
         }
         self.arrays = []
         self.create_subscription(Detection2DArray, "/detections", self.arrays.append, 10)
+        self.events = []
+        self.create_subscription(ParameterEvent, "/parameter_events", self._keep_event, qos_profile_parameter_events)
         self.stamp = 0
+
+    def _keep_event(self, event):
+        if event.node == f"/{NODE}":
+            self.events.append(event)
 
     def spin_until(self, condition, seconds=10):
         """Whether the condition came true in time."""
@@ -99,6 +112,14 @@ class Peer(Node):
 
     def describe_parameters(self, names):
         return self.call(DescribeParameters, "describe_parameters", names=names).descriptors
+
+    def get_parameter_types(self, names):
+        return list(self.call(GetParameterTypes, "get_parameter_types", names=names).types)
+
+    def set_parameters_atomically(self, values):
+        """Sets all or none; what the node answers: `successful`, `reason`."""
+        parameters = [Parameter(name=name, value=typed(value)) for name, value in values.items()]
+        return self.call(SetParametersAtomically, "set_parameters_atomically", parameters=parameters).result
 
     def set_parameter(self, name, value):
         """What the node answers: `successful`, `reason`."""

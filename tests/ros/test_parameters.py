@@ -6,6 +6,7 @@ import yaml
 from conftest import ROOT
 from peer import boxes, raw_image
 from PIL import Image as Picture
+from rcl_interfaces.msg import ParameterType
 
 CONFIGURATIONS = sorted((ROOT / "config").glob("*.yaml"))
 BUILT_IN = {"use_sim_time"}
@@ -19,6 +20,22 @@ START_ONLY = {
     "qos.reliability": "reliable",
     "qos.depth": 3,
     "qos.durability": "transient_local",
+}
+UNIT = (0.0, 1.0)
+RANGES = {
+    "threads": (0, 256),
+    "score_threshold": UNIT,
+    "class_thresholds": UNIT,
+    "nms_iou": UNIT,
+    "max_detections": (1, 1000),
+    "qos.depth": (1, 1000),
+}
+TYPES = {
+    bool: ParameterType.PARAMETER_BOOL,
+    int: ParameterType.PARAMETER_INTEGER,
+    float: ParameterType.PARAMETER_DOUBLE,
+    str: ParameterType.PARAMETER_STRING,
+    list: ParameterType.PARAMETER_DOUBLE_ARRAY,
 }
 WRONG = [
     ("model.path", "/no/such/model.safetensors", "/no/such/model.safetensors"),
@@ -112,11 +129,75 @@ def test_an_unknown_name_is_reported_with_the_nearest_one(start, peer):
     assert not {"score_treshold", "model.pth"} & set(peer.list_parameters())
 
 
+def test_a_value_of_another_type_than_the_file_s_refuses_the_start(refused):
+    file = ROOT / "config" / "detector.yaml"
+    for value in ["many", "2.0"]:
+        output = refused("--params-file", str(file), "-p", f"threads:={value}")
+        assert "threads must be an integer from 0 to 256" in output
+
+
 def test_every_parameter_is_described(node, peer):
-    names = peer.list_parameters()
-    assert set(names) - BUILT_IN == set(LIVE) | set(START_ONLY)
-    for descriptor in peer.describe_parameters([name for name in names if name not in BUILT_IN]):
-        assert len(descriptor.description) > 20, descriptor.name
+    values = {**LIVE, **START_ONLY, "use_sim_time": False}
+    assert set(peer.list_parameters()) == set(values)
+    descriptors = {descriptor.name: descriptor for descriptor in peer.describe_parameters(list(values))}
+    assert list(descriptors) == list(values)
+    for name, descriptor in descriptors.items():
+        assert len(descriptor.description) > 20, name
+        assert descriptor.type == TYPES[type(values[name])], name
+        assert descriptor.read_only == (name in START_ONLY), name
+        assert not descriptor.dynamic_typing, name
+    assert peer.get_parameter_types(list(values)) == [descriptor.type for descriptor in descriptors.values()]
+
+
+def test_descriptors_have_ranges_and_choices(node, peer):
+    found = {}
+    for descriptor in peer.describe_parameters([*LIVE, *START_ONLY]):
+        for bounds in [*descriptor.floating_point_range, *descriptor.integer_range]:
+            found[descriptor.name] = (bounds.from_value, bounds.to_value)
+            whole = isinstance(bounds.from_value, int)
+            assert bounds.step == (1 if whole else 0.0), descriptor.name
+            # A list is a list of numbers.
+            assert whole == (descriptor.type == ParameterType.PARAMETER_INTEGER), descriptor.name
+    assert found == RANGES
+    for name, choices in [("model.mode", ["int8", "f32"]), ("qos.reliability", ["best_effort", "reliable"])]:
+        (descriptor,) = peer.describe_parameters([name])
+        assert all(choice in descriptor.additional_constraints for choice in choices), name
+
+
+def test_the_ends_of_a_range_can_be_set_and_nothing_beyond(start, peer):
+    start()
+    for name in ["nms_iou", "max_detections"]:
+        low, high = RANGES[name]
+        step = 1 if isinstance(low, int) else 0.001
+        for value, possible in [(low, True), (high, True), (low - step, False), (high + step, False)]:
+            result = peer.set_parameter(name, value)
+            assert result.successful == possible, (name, value)
+            if not possible:
+                assert f"{name} must be" in result.reason and f"from {low} to {high}" in result.reason
+
+
+def test_several_are_set_together_or_not_at_all(start, peer):
+    start(("nms_iou", 0.4), ("max_detections", 50))
+    before = {"nms_iou": 0.4, "max_detections": 50}
+    result = peer.set_parameters_atomically({"nms_iou": 0.5, "max_detections": 0})
+    assert not result.successful and "max_detections" in result.reason
+    assert peer.get_parameters(list(before)) == before
+    after = {"nms_iou": 0.5, "max_detections": 10}
+    assert peer.set_parameters_atomically(after).successful
+    assert peer.get_parameters(list(after)) == after
+
+
+def test_changes_are_told(start, peer):
+    process = start(("nms_iou", 0.4))
+    peer.events.clear()
+    assert not peer.set_parameter("nms_iou", 1.5).successful
+    assert peer.set_parameter("nms_iou", 0.4).successful, "no change"
+    assert peer.set_parameter("nms_iou", 0.7).successful
+    assert peer.spin_until(lambda: peer.events)
+    (event,) = peer.events
+    assert [(changed.name, changed.value.double_value) for changed in event.changed_parameters] == [("nms_iou", 0.7)]
+    assert not event.new_parameters and not event.deleted_parameters and event.stamp.sec > 0
+    assert peer.spin_until(lambda: "parameter nms_iou is now 0.7" in process.output(), 2)
 
 
 @pytest.mark.parametrize("name", LIVE)

@@ -1,4 +1,8 @@
-use super::*;
+use super::{
+    declaration::edit_distance,
+    value::{from_message, to_message},
+    *,
+};
 use ParameterValue::{Bool, BoolArray, Double, DoubleArray, Integer, IntegerArray, NotSet, String as Text};
 
 fn given(values: &[(&str, ParameterValue)]) -> IndexMap<String, Parameter> {
@@ -7,7 +11,7 @@ fn given(values: &[(&str, ParameterValue)]) -> IndexMap<String, Parameter> {
 
 fn loaded(values: &[(&str, ParameterValue)]) -> Result<Parameters, ParameterError> {
     let mut parameters = Parameters::default();
-    parameters.load(&mut given(values)).map(|_| parameters)
+    parameters.load(&given(values), &[]).map(|_| parameters)
 }
 
 fn text(value: &str) -> ParameterValue {
@@ -15,7 +19,7 @@ fn text(value: &str) -> ParameterValue {
 }
 
 /// Each declared parameter with a value that is not the default.
-fn others() -> [(&'static str, ParameterValue); 12] {
+fn others() -> [(&'static str, ParameterValue); 13] {
     [
         ("model.path", text("m.safetensors")),
         ("model.mode", text("f32")),
@@ -29,18 +33,16 @@ fn others() -> [(&'static str, ParameterValue); 12] {
         ("qos.reliability", text("reliable")),
         ("qos.depth", Integer(5)),
         ("qos.durability", text("transient_local")),
+        ("use_sim_time", Bool(true)),
     ]
 }
 
 #[test]
 fn every_parameter_is_declared_read_and_set() {
-    let mut parameters = loaded(&others()).unwrap();
-    let mut listed = IndexMap::new();
-    parameters.register_parameters("", None, &mut listed).unwrap();
-    assert_eq!(listed.len(), DECLARED.len());
+    let parameters = loaded(&others()).unwrap();
+    assert_eq!(others().map(|(name, _)| name), DECLARED.each_ref().map(|declared| declared.name));
     for (name, value) in others() {
-        assert_eq!(listed[name].value, value, "{name}");
-        assert!(!listed[name].description.is_empty(), "{name}");
+        assert_eq!(parameters.get(name).as_ref(), Some(&value), "{name}");
         assert_ne!(Parameters::default().get(name), Some(value), "{name}");
     }
     assert_eq!(
@@ -73,7 +75,8 @@ fn the_installed_file_has_every_parameter_at_its_default() {
     let mut found = IndexMap::new();
     flatten("", &file["/**"]["ros__parameters"], &mut found);
     let names: Vec<_> = found.keys().map(String::as_str).collect();
-    assert_eq!(names, DECLARED.map(|declared| declared.name));
+    let ours = DECLARED.iter().map(|declared| declared.name).filter(|&name| name != "use_sim_time");
+    assert_eq!(names, ours.collect::<Vec<_>>());
     for (name, value) in &found {
         assert_eq!(Parameters::default().get(name).as_ref(), Some(value), "{name}");
     }
@@ -103,6 +106,7 @@ fn wrong_values_are_named_with_what_would_be_right() {
         ("model.path", Integer(1), "must be the path of a model file, or empty; it is the integer 1"),
         ("model.mode", text("int4"), "must be 'int8' or 'f32'; it is 'int4'"),
         ("model.mode", Integer(8), "must be 'int8' or 'f32'; it is the integer 8"),
+        ("use_sim_time", Integer(1), "must be true or false; it is the integer 1"),
         ("model.kernel", Bool(true), "must be the name of a kernel, or empty; it is the truth value true"),
         ("threads", Integer(257), "must be an integer from 0 to 256; it is the integer 257"),
         ("threads", Integer(-1), "must be an integer from 0 to 256; it is the integer -1"),
@@ -152,13 +156,12 @@ fn class_thresholds_must_fit_the_model() {
 }
 
 #[test]
-fn names_that_do_not_exist_are_reported_and_taken_away() {
+fn names_that_do_not_exist_are_reported() {
     let mut parameters = Parameters::default();
-    let values = [("score_treshold", Double(0.9)), ("use_sim_time", Bool(true)), ("model.file", text("x"))];
-    let mut given = given(&values);
-    let unknown = parameters.load(&mut given).unwrap();
+    let values = [("score_treshold", Double(0.9)), ("threads", Integer(2)), ("model.file", text("x"))];
+    let unknown = parameters.load(&given(&values), &[]).unwrap();
     assert_eq!(unknown, [("score_treshold".into(), "score_threshold"), ("model.file".into(), "model.mode")]);
-    assert_eq!(given.keys().collect::<Vec<_>>(), ["use_sim_time"]);
+    assert_eq!(parameters.get("threads"), Some(Integer(2)));
     assert_eq!(
         parameters.set("nms.iou", &Double(0.5)).unwrap_err().to_string(),
         "parameter nms.iou does not exist; the nearest name is nms_iou"
@@ -178,12 +181,9 @@ fn while_the_node_runs_only_what_is_live_changes() {
     parameters.start(3).unwrap();
     for (name, value) in others() {
         let before = parameters.get(name);
-        let checked = parameters.check_parameter(name, &value).map_err(|error| error.to_string());
-        assert_eq!(parameters.get(name), before, "checking {name} changes nothing");
-        let outcome = parameters.set_parameter(name, &value).map_err(|error| error.to_string());
-        assert_eq!(outcome, checked);
+        let outcome = parameters.set(name, &value).map_err(|error| error.to_string());
         match name {
-            "score_threshold" | "class_thresholds" | "nms_iou" | "max_detections" => {
+            "score_threshold" | "class_thresholds" | "nms_iou" | "max_detections" | "use_sim_time" => {
                 assert_eq!(outcome, Ok(()));
                 assert_eq!(parameters.get(name), Some(value));
             }
@@ -205,4 +205,97 @@ fn a_refused_value_leaves_the_old_one() {
     parameters.set("score_threshold", &Double(0.25)).unwrap();
     parameters.set("score_threshold", &Double(2.0)).unwrap_err();
     assert_eq!(parameters.get("score_threshold"), Some(Double(0.25)));
+}
+
+#[test]
+fn several_are_set_together_or_not_at_all() {
+    let mut parameters = Parameters::default();
+    parameters.start(3).unwrap();
+    let set = |parameters: &mut Parameters, values: &[(&str, ParameterValue)]| {
+        let values: Vec<_> = values.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+        parameters.set_all(&values).map_err(|error| error.to_string())
+    };
+    let changed = set(&mut parameters, &[("nms_iou", Double(0.6)), ("threads", Integer(0)), ("nms_iou", Double(0.7))]);
+    assert_eq!(changed, Ok(vec![("nms_iou", Double(0.7))]));
+
+    let refused = set(&mut parameters, &[("nms_iou", Double(0.1)), ("max_detections", Integer(0))]).unwrap_err();
+    assert_eq!(refused, "parameter max_detections must be an integer from 1 to 1000; it is the integer 0");
+    assert_eq!(parameters.get("nms_iou"), Some(Double(0.7)));
+}
+
+#[test]
+fn values_of_several_types_are_refused() {
+    let contradictory = ["threads".to_string()];
+    let error = Parameters::default().load(&given(&[("threads", Integer(0))]), &contradictory).unwrap_err();
+    let message =
+        "parameter threads must be an integer from 0 to 256; files and command line give it values of different types";
+    assert_eq!(error.to_string(), message);
+}
+
+/// The ends of each range can be set, what lies just outside cannot: a descriptor says what the checks do.
+#[test]
+fn descriptors_have_the_ranges_of_the_checks() {
+    let mut bounded = Vec::new();
+    for declared in &DECLARED {
+        let descriptor = declared.descriptor();
+        assert!(descriptor.description.len() > 20, "{}", declared.name);
+        let accepts = |value| Parameters::default().set(declared.name, &value).is_ok();
+        for range in &descriptor.integer_range {
+            assert!(accepts(Integer(range.from_value)) && accepts(Integer(range.to_value)), "{}", declared.name);
+            assert!(!accepts(Integer(range.from_value - 1)) && !accepts(Integer(range.to_value + 1)), "{}", declared.name);
+            assert_eq!(range.step, 1);
+            bounded.push((declared.name, range.from_value as f64, range.to_value as f64));
+        }
+        for range in &descriptor.floating_point_range {
+            let of = |number| if descriptor.type_ == value::DOUBLE { Double(number) } else { DoubleArray(vec![number]) };
+            assert!(accepts(of(range.from_value)) && accepts(of(range.to_value)), "{}", declared.name);
+            assert!(
+                !accepts(of(range.from_value.next_down())) && !accepts(of(range.to_value.next_up())),
+                "{}",
+                declared.name
+            );
+            assert_eq!(range.step, 0.0);
+            bounded.push((declared.name, range.from_value, range.to_value));
+        }
+    }
+    let expected = [
+        ("threads", 0.0, 256.0),
+        ("score_threshold", 0.0, 1.0),
+        ("class_thresholds", 0.0, 1.0),
+        ("nms_iou", 0.0, 1.0),
+        ("max_detections", 1.0, 1000.0),
+        ("qos.depth", 1.0, 1000.0),
+    ];
+    assert_eq!(bounded, expected);
+}
+
+#[test]
+fn descriptors_say_type_constraints_and_what_is_read_at_the_start() {
+    for (name, kind, constraints, read_only) in [
+        ("model.path", value::STRING, "the path of a model file, or empty", true),
+        ("model.mode", value::STRING, "'int8' or 'f32'", true),
+        ("threads", value::INTEGER, "", true),
+        ("nms_iou", value::DOUBLE, "", false),
+        (
+            "class_thresholds",
+            value::DOUBLE_ARRAY,
+            "empty, or one number from 0.0 to 1.0, written with its point, for each class of the model",
+            false,
+        ),
+        ("use_sim_time", value::BOOL, "", false),
+    ] {
+        let descriptor = declaration(name).unwrap().descriptor();
+        assert_eq!((descriptor.name.as_str(), descriptor.type_), (name, kind));
+        assert_eq!(descriptor.additional_constraints, constraints, "{name}");
+        assert_eq!((descriptor.read_only, descriptor.dynamic_typing), (read_only, false), "{name}");
+    }
+}
+
+#[test]
+fn a_value_is_the_same_after_a_message() {
+    for (name, value) in others() {
+        let message = to_message(value.clone());
+        assert_eq!(message.type_, declaration(name).unwrap().descriptor().type_, "{name}");
+        assert_eq!(from_message(&message), value, "{name}");
+    }
 }
