@@ -4,7 +4,8 @@
 //! 1. [`recipe`] reads the YAML file that describes the run and checks every value.
 //! 2. [`data`] lists the frames, and makes one batch after the other: decoded, moved, coloured, all from a seed.
 //! 3. [`student`] is the training graph, built from the same [`onebit_detector::network::Network`] that the engine runs:
-//!    latent weights, binary in the forward pass, straight-through gradients.
+//!    latent weights, binary in the forward pass, straight-through gradients. [`weights`] reads those of other programs
+//!    to start from.
 //! 4. [`heads`] turns the graph's output and the labelled boxes into a loss, one file for each kind of head.
 //! 5. [`teacher`] runs a full-precision network on the same pictures, and [`transfer`] turns its features and the student's
 //!    into further terms of the loss.
@@ -26,3 +27,4 @@ pub mod synth;
 pub mod teacher;
 pub mod training;
 pub mod transfer;
+pub mod weights;

@@ -8,6 +8,8 @@ use onebit_distill::{
 };
 use std::{fs, path::Path};
 
+#[path = "support/bits.rs"]
+mod bits;
 #[path = "support/killing.rs"]
 mod killing;
 mod support;
@@ -43,7 +45,7 @@ fn state(run: &Path, recipe: &Recipe) -> (Vec<u32>, Progress) {
     let student = Student::new(&network, &Device::flex());
     let bits = |name: &str| {
         let record = ModuleRecord::load(run.join("checkpoint").join(name)).unwrap();
-        killing::bits(&student.clone().try_load_record(record).unwrap())
+        bits::bits(&student.clone().try_load_record(record).unwrap())
     };
     let files = if recipe.ema.is_some() { &["student.bpk", "average.bpk"][..] } else { &["student.bpk"] };
     let bits = files.iter().flat_map(|name| bits(name)).collect();

@@ -23,6 +23,7 @@ use crate::{
     recipe::{Recipe, Stage},
     student::Student,
     transfer::{Lesson, Transfer},
+    weights,
 };
 use burn::{
     module::Module,
@@ -79,7 +80,13 @@ impl<'a> Run<'a> {
         let base = Device::flex();
         base.seed(recipe.seed);
         let device = base.autodiff();
-        let student = Student::new(&network, &device); // first: it starts from the same weights with and without a teacher
+        // First: it starts from the same weights with and without a teacher.
+        let mut student = Student::new(&network, &device);
+        if let Some(file) = recipe.weights.as_ref().filter(|_| !resume) {
+            let (with_weights, filled) = weights::load(file, &network, student)?;
+            log::info!("{}: {filled}", file.display());
+            student = with_weights;
+        }
         let adapters = transfer.as_ref().map(|transfer| transfer.adapters(&device)).unwrap_or_default();
         let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
         let Checkpoint { learner, average, optimizer, progress } = if resume {
