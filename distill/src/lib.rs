@@ -12,12 +12,15 @@
 //! 6. [`training`] is the loop: stages, optimiser, schedule, metrics, checkpoints from which a killed run goes on exactly.
 //! 7. [`packing`] folds batch norm, packs the signs, calibrates and writes the model file.
 //!
+//! [`device`] is where a run computes: the CPU, or a GPU if it was built for one.
+//!
 //! Beside the run: [`anchors`] fits box priors to the labels, [`synth`] draws a labelled set for tests and first steps,
 //! [`report`] plots a run and gathers several into a table, [`ablation`] compares runs.
 
 pub mod ablation;
 pub mod anchors;
 pub mod data;
+pub mod device;
 pub mod heads;
 pub mod packing;
 pub mod recipe;

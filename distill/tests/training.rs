@@ -129,6 +129,17 @@ fn assert_every_epoch_s_time_is_told(run: &Path, epochs: usize) {
 }
 
 #[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_is_not_built_in_is_refused_before_a_run_begins() {
+    use onebit_distill::{device::Compute, training};
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = support::loaded(folder.path(), "darknet-yolo-64", STAGES);
+    let run = folder.path().join("run");
+    let error = training::train_on(Compute::Cuda(0), &recipe, &run, false).unwrap_err().to_string();
+    assert!(error.contains("--features cuda") && !run.exists(), "{error}");
+}
+
+#[test]
 fn the_moving_average_is_another_network_than_the_one_in_training() {
     let folder = tempfile::tempdir().unwrap();
     let mut recipe = support::loaded(folder.path(), "darknet-yolo-64", SGD_STAGES);

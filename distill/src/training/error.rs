@@ -1,6 +1,6 @@
 //! Why a run stops.
 
-use crate::{data::DataError, recipe::RecipeError, transfer::TransferError, weights::WeightsError};
+use crate::{data::DataError, device::DeviceError, recipe::RecipeError, transfer::TransferError, weights::WeightsError};
 use burn::store::RecordError;
 use std::{io, path::PathBuf};
 use thiserror::Error;
@@ -17,6 +17,9 @@ pub enum TrainError {
     /// The teacher or what is taken from it is wrong.
     #[error(transparent)]
     Transfer(#[from] TransferError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The weights to start from are wrong.
     #[error(transparent)]
     Weights(#[from] WeightsError),

@@ -20,6 +20,7 @@ pub use learner::Learner;
 
 use crate::{
     data::{Batch, Dataset, Loader, Sampler},
+    device::Compute,
     heads::HeadLoss,
     recipe::{Recipe, Stage},
     student::Student,
@@ -37,12 +38,20 @@ use std::{path::Path, sync::Arc, time::Instant};
 use step::{Losses, step};
 use times::{Times, timed};
 
-/// Trains a recipe in the folder `run`, from its checkpoint if `resume` is set.
+/// Trains a recipe on the CPU in the folder `run`, from its checkpoint if `resume` is set.
 ///
 /// # Errors
 /// Broken data, a folder that cannot be written or already holds a run, a loss that is no longer a number.
 pub fn train(recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
-    let mut run = Run::open(recipe, run, resume)?;
+    train_on(Compute::Cpu, recipe, run, resume)
+}
+
+/// [`train`] on a device. Only the CPU gives the same bits again.
+///
+/// # Errors
+/// As [`train`]; and if the program was built without the device, or it cannot be used.
+pub fn train_on(compute: Compute, recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
+    let mut run = Run::open(compute, recipe, run, resume)?;
     while let Some(stage) = recipe.stages.get(run.progress.stage) {
         run.stage(stage)?;
     }
@@ -67,7 +76,8 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
+    fn open(compute: Compute, recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
+        let base = compute.open()?;
         let network = recipe.build_network().map_err(crate::recipe::RecipeError::from)?;
         let dataset = |sets: &[_]| Dataset::load(&recipe.data, sets, network.classes());
         let training = Arc::new(Sampler::new(dataset(&recipe.data.train)?, recipe));
@@ -79,7 +89,6 @@ impl<'a> Run<'a> {
 
         let transfer = Transfer::open(recipe, &network)?;
 
-        let base = Device::flex();
         base.seed(recipe.seed);
         let device = base.autodiff();
         // First: it starts from the same weights with and without a teacher.
