@@ -17,6 +17,8 @@ use std::convert::Infallible;
 const COLUMNS: usize = 3;
 /// Columns of a panel for its scale.
 const SCALE: u32 = 320;
+/// Numbers on it, at most.
+const LABELS: usize = 8;
 /// Rows of a panel for each variant, and for its title and labels.
 const VARIANT: u32 = 34;
 const FRAME: u32 = 84;
@@ -67,9 +69,16 @@ fn panel(area: &Area<'_>, title: &str, labels: u32, variants: &[Variant<'_>]) ->
         .x_label_area_size(34)
         .y_label_area_size(labels)
         .build_cartesian_2d(range(variants), 0.0..variants.len() as f64)?;
-    chart.configure_mesh().disable_y_mesh().y_labels(0).max_light_lines(0).draw()?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(0)
+        .x_labels(LABELS)
+        .x_label_formatter(&|ap| format!("{}", (ap * 10.0).round() / 10.0))
+        .max_light_lines(0)
+        .draw()?;
     for (index, (name, scores)) in variants.iter().enumerate() {
-        let (colour, middle) = (Palette99::pick(index), (variants.len() - index) as f64 - 0.5);
+        let (colour, middle) = (colour(index), (variants.len() - index) as f64 - 0.5);
         let (right, row) = chart.backend_coord(&(chart.x_range().start, middle));
         let (left, top) = area.get_base_pixel();
         let style = TEXT.into_text_style(area).pos(Pos::new(HPos::Right, VPos::Center));
@@ -93,6 +102,12 @@ fn panel(area: &Area<'_>, title: &str, labels: u32, variants: &[Variant<'_>]) ->
         }
     }
     Ok(())
+}
+
+/// Hues a golden ratio of the circle apart, dark enough for thin lines.
+fn colour(index: usize) -> RGBColor {
+    let (r, g, b) = HSLColor((0.6 + 0.618 * index as f64).fract(), 0.7, 0.4).to_backend_color().rgb;
+    RGBColor(r, g, b)
 }
 
 /// What the scale of a panel spans: everything that is drawn, and a little more.
@@ -123,7 +138,7 @@ mod tests {
 
     /// Columns, as first and last, that hold a colour mixed with white.
     fn extent(image: &RgbImage, index: usize, share: f64) -> (f64, f64) {
-        let (r, g, b) = Palette99::pick(index).to_backend_color().rgb;
+        let RGBColor(r, g, b) = colour(index);
         let blend = |new: u8| (255.0 + (f64::from(new) - 255.0) * share).round() as u8;
         let wanted = Rgb([r, g, b].map(blend));
         let columns = image.enumerate_pixels().filter(|(_, _, pixel)| **pixel == wanted).map(|(x, _, _)| f64::from(x));
