@@ -16,7 +16,7 @@ pub(super) fn read(bytes: &[u8], slots: &[Slot]) -> Result<Contents, Reason> {
     if filled == 0 || gap {
         return Err(missing(&slots[filled], &weight(&slots[filled])));
     }
-    let left_out = if filled == slots.len() { other_outputs(&file, &slots[filled - 1]) } else { None };
+    let left_out = if filled > 1 && filled == slots.len() { other_outputs(&file, &slots[filled - 1]) } else { None };
     let used = &slots[..filled - usize::from(left_out.is_some())];
     let layers = used.iter().map(|slot| layer(&file, slot)).collect::<Result<_, _>>()?;
     Ok(Contents { layers, left_out })
