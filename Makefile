@@ -4,6 +4,7 @@
 #   make test-arm                            the engine's tests for 64-bit ARM, emulated (scripts/setup-arm.sh)
 #   make bench-peers [ARGUMENTS=...]         times the engine beside ONNX Runtime and OpenVINO, in turn
 #   make bench-scaling                       the same over input size and width, as docs/scaling.png
+#   make bench-training [ARGUMENTS=...]      times training beside PyTorch on the CPU, in turn
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -20,7 +21,7 @@ arm_cores := cortex-a72 cortex-a76 max
 # cargo-nextest if it is there, else cargo's own runner.
 runner = $(shell command -v cargo-nextest > /dev/null && echo 'nextest run' || echo test)
 
-.PHONY: demo test test-arm setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling
+.PHONY: demo test test-arm setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling bench-training
 demo: build
 	@$(env); "$$ONEBIT_ROS_PYTHON" demo/play.py --binary $(CARGO_TARGET_DIR)/release/detector_node \
 	  --frames '$(FRAMES)' --model '$(MODEL)'
@@ -72,3 +73,9 @@ bench-peers: build
 bench-scaling: build
 	@scripts/setup.sh bench
 	@$(call peers,scaling.py) --out docs/scaling.png $(ARGUMENTS)
+
+bench-training: build
+	@scripts/setup.sh torch
+	@$(env); cargo build $(distill) --bins
+	@$(env); "$$ONEBIT_CACHE/torch/bin/python" benches/training/run.py --onebit $(CARGO_TARGET_DIR)/release/onebit \
+	  --distill $(CARGO_TARGET_DIR)/release/distill --folder $(CARGO_TARGET_DIR)/training $(ARGUMENTS)

@@ -6,8 +6,9 @@
 #   python/       ONNX Runtime, onnx, safetensors, colcon: for `make test`
 #   tools/        cargo-ament-build: for `make test`
 #   bench/        OpenVINO, ONNX Runtime and the tools that quantise for them: for `make bench-peers`
-# usage: scripts/setup.sh [ros|bench]
-#   ros: only what building and running the node takes; bench: that and the peers of the benchmarks
+#   torch/        PyTorch: for `make bench-training`
+# usage: scripts/setup.sh [ros|bench|torch]
+#   ros: only what building and running the node takes; bench, torch: that and the peers of the benchmarks
 # Does nothing where all is right; repairs what is not. PYTHON=... picks another python3.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -134,5 +135,6 @@ if [ "$ONEBIT_ROS" = wheels ]; then ros_from_wheels; else ros_as_sourced; fi
 case "${1:-}" in
   ros) ;;
   bench) environment bench "OpenVINO, ONNX Runtime and their tools (1 GB)" ;;
+  torch) environment torch "PyTorch (several GB: the package for Linux brings CUDA, which is not used)" ;;
   *) environment python "ONNX Runtime, safetensors and colcon"; cargo_ament_build ;;
 esac

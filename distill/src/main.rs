@@ -5,6 +5,7 @@ mod commands;
 use clap::{Parser, Subcommand};
 use commands::teacher::TeacherCommand;
 use onebit_distill::{
+    device::Compute,
     packing,
     recipe::{Recipe, RecipeError},
     training,
@@ -44,6 +45,9 @@ enum Command {
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
+        /// Where to compute: cpu, vulkan, cuda or cuda:N
+        #[arg(long, default_value_t)]
+        device: Compute,
     },
     /// Write a run's weights as a model file
     #[command(after_help = "Example:\n  distill pack runs/demo -o demo.safetensors")]
@@ -91,12 +95,12 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Train { recipe, output, data, teacher, resume } => {
+        Command::Train { recipe, output, data, teacher, resume, device } => {
             let mut recipe = load_recipe(&recipe, data.as_deref())?;
             if let Some(file) = teacher {
                 recipe.set_teacher(&file);
             }
-            Ok(training::train(&recipe, &output, resume)?)
+            Ok(training::train_on(device, &recipe, &output, resume)?)
         }
         Command::Pack { run, output, data, frames, batch_norm } => {
             let recipe = load_recipe(&run.join(training::RECIPE), data.as_deref())?;

@@ -26,6 +26,10 @@ pub struct Recipe {
     pub seed: u64,
     /// The detector to train.
     pub network: NetworkSpec,
+    /// Weights to start from in place of random ones, for all layers or the first ones: a file of Darknet's (`.weights`), or
+    /// safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
     /// Size of a training picture; without it, the network's input.
     ///
     /// The network is fully convolutional: windows of enlarged frames show it objects at the size they have in a large
@@ -205,7 +209,7 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; [`DataConfig::root`] and [`TeacherConfig::file`] become absolute.
+    /// Reads and checks a recipe; [`DataConfig::root`], [`TeacherConfig::file`] and [`Recipe::weights`] become absolute.
     ///
     /// # Errors
     /// Names the file, the key and what would be right.
@@ -232,6 +236,7 @@ impl Recipe {
         if let Some(teacher) = &self.teacher {
             self.set_teacher(&folder.join(&teacher.file));
         }
+        self.weights = self.weights.map(|file| absolute(&folder.join(file)));
         self.check()?;
         Ok(self)
     }
@@ -449,6 +454,8 @@ stages:
         assert_eq!(recipe.windows(), [InputSize { width: 320, height: 224 }]);
         assert_eq!(recipe.stages[1].binary, BinaryLayers::Only(["conv2".to_owned(), "conv4".to_owned()].into()));
         assert_eq!(load(&serde_yaml::to_string(&recipe).unwrap()).unwrap(), recipe);
+        let weights = load(&format!("{GOOD}weights: net.weights")).unwrap().weights.unwrap();
+        assert!(weights.is_absolute() && weights.ends_with("net.weights"));
     }
 
     #[test]

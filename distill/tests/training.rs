@@ -8,6 +8,8 @@ use onebit_distill::{
 };
 use std::{fs, path::Path};
 
+#[path = "support/bits.rs"]
+mod bits;
 #[path = "support/killing.rs"]
 mod killing;
 mod support;
@@ -43,7 +45,7 @@ fn state(run: &Path, recipe: &Recipe) -> (Vec<u32>, Progress) {
     let student = Student::new(&network, &Device::flex());
     let bits = |name: &str| {
         let record = ModuleRecord::load(run.join("checkpoint").join(name)).unwrap();
-        killing::bits(&student.clone().try_load_record(record).unwrap())
+        bits::bits(&student.clone().try_load_record(record).unwrap())
     };
     let files = if recipe.ema.is_some() { &["student.bpk", "average.bpk"][..] } else { &["student.bpk"] };
     let bits = files.iter().flat_map(|name| bits(name)).collect();
@@ -105,6 +107,36 @@ fn killed_and_whole_run_are_equal(stages: &str) {
     assert_eq!(state(&killed, &recipe), state(&whole, &recipe));
     killing::assert_same_metrics(&killed, &whole);
     assert_eq!(killing::lines(&whole.join("steps.csv")), 1 + 4 * 8);
+    for run in [&whole, &killed] {
+        assert_every_epoch_s_time_is_told(run, 4);
+    }
+}
+
+/// `times.csv` has a line for each epoch, whose shares are a whole.
+fn assert_every_epoch_s_time_is_told(run: &Path, epochs: usize) {
+    let text = fs::read_to_string(run.join("times.csv")).unwrap();
+    assert_eq!(text.lines().next(), Some("epoch,stage,images_per_second,loader,teacher,gradients,update,other"));
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), epochs);
+    for (index, row) in rows.iter().enumerate() {
+        assert_eq!(row[0], (index + 1).to_string());
+        let numbers: Vec<f64> = row[2..].iter().map(|number| number.parse().unwrap()).collect();
+        let (rate, shares) = numbers.split_first().unwrap();
+        assert!(*rate > 0.0 && shares.iter().all(|share| (0.0..=1.0).contains(share)), "{row:?}");
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-3 && shares[2] > 0.1, "forward and backward: {row:?}");
+        assert_eq!(shares[1], 0.0, "there is no teacher");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_is_not_built_in_is_refused_before_a_run_begins() {
+    use onebit_distill::{device::Compute, training};
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = support::loaded(folder.path(), "darknet-yolo-64", STAGES);
+    let run = folder.path().join("run");
+    let error = training::train_on(Compute::Cuda(0), &recipe, &run, false).unwrap_err().to_string();
+    assert!(error.contains("--features cuda") && !run.exists(), "{error}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ use onebit_distill::{
 };
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
+#[path = "support/bits.rs"]
+mod bits;
 #[path = "support/killing.rs"]
 mod killing;
 mod support;
@@ -139,7 +141,7 @@ fn a_run_with_adapters_killed_at_any_moment_ends_with_the_same_bits() {
         let adapters = Transfer::open(&recipe, &network).unwrap().unwrap().adapters(&Device::flex());
         let learner = Learner { student: Student::new(&network, &Device::flex()), adapters };
         let Checkpoint { learner, progress, .. } = Checkpoint::load(run, learner, AdamConfig::new().init()).unwrap();
-        (killing::bits(&learner.student), killing::bits(&learner.adapters), progress)
+        (bits::bits(&learner.student), bits::bits(&learner.adapters), progress)
     };
     let (expected, found) = (state(&whole), state(&killed));
     assert_eq!(expected.1.len(), (64 + 1) * 128 + (128 + 1) * 64, "a convolution and its bias for each of two taps");

@@ -4,10 +4,12 @@
 //! `scores.json`. An ablation that was cut off goes on where it was, and its runs may be shared out among machines.
 
 mod plan;
+mod plot;
 mod scores;
 mod table;
 
 pub use plan::{EvaluationSet, Plan, PlanError, Trial};
+pub use plot::plot;
 pub use scores::{Score, Scores};
 pub use table::Table;
 

@@ -4,7 +4,7 @@ use super::{Score, Scores};
 use std::fmt;
 
 /// The difficulty that the short table shows.
-const SHOWN: &str = "moderate";
+pub(super) const SHOWN: &str = "moderate";
 
 /// Scores of several variants, each with several seeds. Prints as a Markdown table of the moderate difficulty.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,10 +14,10 @@ pub struct Table {
 
 /// Mean and spread of one number over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Summary {
-    mean: f64,
+pub(super) struct Summary {
+    pub(super) mean: f64,
     /// Standard deviation of the sample; none with one seed.
-    deviation: Option<f64>,
+    pub(super) deviation: Option<f64>,
 }
 
 impl Table {
@@ -54,13 +54,27 @@ impl Table {
         String::from_utf8(bytes).expect("every field is text")
     }
 
+    /// The variants, each with the scores of its runs for a set and a class at the difficulty that is shown.
+    pub(super) fn variants<'a>(
+        &'a self,
+        column: &'a (String, String),
+    ) -> impl ExactSizeIterator<Item = (&'a str, Vec<&'a Score>)> {
+        self.variants.iter().map(move |(name, runs)| (name.as_str(), shown(runs, column).collect()))
+    }
+
     /// Sets and classes that have objects, in the order of the first run.
-    fn columns(&self) -> Vec<(String, String)> {
+    pub(super) fn columns(&self) -> Vec<(String, String)> {
         let first = self.variants.first().and_then(|(_, runs)| runs.first());
         let rows = first.map(|scores| scores.rows.as_slice()).unwrap_or_default();
         let shown = rows.iter().filter(|row| row.difficulty == SHOWN && row.objects > 0);
         shown.map(|row| (row.set.clone(), row.class.clone())).collect()
     }
+}
+
+/// The score of each run for a set and a class at the difficulty that is shown.
+fn shown<'a>(runs: &'a [Scores], (set, class): &'a (String, String)) -> impl Iterator<Item = &'a Score> {
+    let same = move |row: &&Score| row.set == *set && row.class == *class && row.difficulty == SHOWN;
+    runs.iter().filter_map(move |scores| scores.rows.iter().find(same))
 }
 
 impl fmt::Display for Table {
@@ -71,12 +85,8 @@ impl fmt::Display for Table {
         write!(f, "\n|{}\n", " --- |".repeat(columns.len() + 3))?;
         for (variant, runs) in &self.variants {
             write!(f, "| {variant} | {} | {:.2} |", runs.len(), runs[0].bytes as f64 * 1e-6)?;
-            for (set, class) in &columns {
-                let of = |scores: &Scores| {
-                    let same = |row: &&Score| row.set == *set && row.class == *class && row.difficulty == SHOWN;
-                    scores.rows.iter().find(same).and_then(|row| row.ap)
-                };
-                match Summary::of(&runs.iter().filter_map(of).collect::<Vec<_>>()) {
+            for column in &columns {
+                match Summary::of(&shown(runs, column).filter_map(|row| row.ap).collect::<Vec<_>>()) {
                     Some(summary) => write!(f, " {summary} |")?,
                     None => write!(f, " – |")?,
                 }
@@ -88,7 +98,7 @@ impl fmt::Display for Table {
 }
 
 impl Summary {
-    fn of(values: &[f64]) -> Option<Self> {
+    pub(super) fn of(values: &[f64]) -> Option<Self> {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// Only every n-th run from the i-th: i/n
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     only: Share,
-    /// Train nothing, only print the table of what is measured
+    /// Train nothing, only print the table of what is measured and draw OUT/scores.png
     #[arg(long)]
     table: bool,
 }
@@ -64,6 +64,9 @@ fn print_table(trials: &[Trial], output: &Path) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     fs::write(output.join("scores.csv"), table.to_csv())?;
+    if let Some(picture) = ablation::plot(&table) {
+        picture.save(output.join("scores.png"))?;
+    }
     print!("{table}");
     Ok(())
 }

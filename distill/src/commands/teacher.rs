@@ -6,6 +6,7 @@ use onebit_detector::{
     onnx::{self, Outputs},
 };
 use onebit_distill::{
+    device::Compute,
     packing,
     recipe::{Layout, Provider, Recipe, TeacherConfig, TeacherInput},
     teacher, training,
@@ -45,6 +46,9 @@ pub(crate) enum TeacherCommand {
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
+        /// Where to compute: cpu, vulkan, cuda or cuda:N
+        #[arg(long, default_value_t)]
+        device: Compute,
     },
     /// Write the network of a full-precision run as ONNX
     #[command(after_help = "The input is 'image' [1, 3, height, width], float32, red green blue, 0 to 1; outputs are \
@@ -68,12 +72,12 @@ pub(crate) enum TeacherCommand {
 pub(crate) fn run(command: TeacherCommand) -> Result<(), Box<dyn Error>> {
     match command {
         TeacherCommand::Inspect { file, input, nhwc } => inspect(file, input, nhwc),
-        TeacherCommand::Train { recipe, output, data, resume } => {
+        TeacherCommand::Train { recipe, output, data, resume, device } => {
             let mut recipe = Recipe::load(&recipe)?.in_full_precision();
             if let Some(root) = data {
                 recipe.set_root(&root);
             }
-            Ok(training::train(&recipe, &output, resume)?)
+            Ok(training::train_on(device, &recipe, &output, resume)?)
         }
         TeacherCommand::Export { run, output, taps, input } => export(&run, &output, &taps, input),
     }

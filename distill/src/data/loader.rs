@@ -1,10 +1,12 @@
-//! Batches, made ahead of time by a thread of their own.
+//! Batches, made ahead of time by threads of their own.
 
 use super::{DataError, Label, Sample, Sampler};
 use onebit_detector::network::InputSize;
 use rand::{Rng, RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use std::{
+    num::NonZero,
+    panic,
     sync::{
         Arc,
         mpsc::{Receiver, sync_channel},
@@ -83,17 +85,20 @@ impl Loader {
         Self::start(sampler, items, 1, |sampler, &frame| sampler.plain(frame))
     }
 
-    fn start<T: Send + 'static>(
+    fn start<T>(
         sampler: &Arc<Sampler>,
         items: Vec<T>,
         batch: usize,
-        make: impl Fn(&Sampler, &T) -> Result<Sample, DataError> + Send + 'static,
-    ) -> Self {
+        make: impl Fn(&Sampler, &T) -> Result<Sample, DataError> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+    {
         let (sender, batches) = sync_channel(AHEAD);
         let sampler = sampler.clone();
         thread::spawn(move || {
             for items in items.chunks_exact(batch) {
-                let samples: Result<Vec<_>, _> = items.iter().map(|item| make(&sampler, item)).collect();
+                let samples = in_parallel(items, |item| make(&sampler, item));
                 let failed = samples.is_err();
                 // The receiver is gone when the run has ended early.
                 if sender.send(samples.map(Batch::new)).is_err() || failed {
@@ -103,6 +108,22 @@ impl Loader {
         });
         Self { batches }
     }
+}
+
+/// Makes a sample of each item, in the items' order, on as many threads as there are cores.
+fn in_parallel<T: Sync>(
+    items: &[T],
+    make: impl Fn(&T) -> Result<Sample, DataError> + Sync,
+) -> Result<Vec<Sample>, DataError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let make = &make;
+        let start = |part| scope.spawn(move || <[T]>::iter(part).map(make).collect());
+        let parts: Vec<_> = items.chunks(items.len().div_ceil(threads)).map(start).collect();
+        let parts: Result<Vec<Vec<Sample>>, DataError> =
+            parts.into_iter().map(|part| part.join().unwrap_or_else(|cause| panic::resume_unwind(cause))).collect();
+        Ok(parts?.into_iter().flatten().collect())
+    })
 }
 
 impl Iterator for Loader {

@@ -2,7 +2,7 @@
 
 mod history;
 mod plot;
-mod surface;
+pub(crate) mod surface;
 mod table;
 
 pub use history::History;

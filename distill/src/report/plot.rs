@@ -1,6 +1,9 @@
 //! The curves of a run.
 
-use super::{History, surface::Surface};
+use super::{
+    History,
+    surface::{Surface, TEXT},
+};
 use image::{Rgb, RgbImage};
 use plotters::{
     coord::Shift,
@@ -12,8 +15,6 @@ use std::convert::Infallible;
 const SIZE: (u32, u32) = (960, 800);
 /// Columns at the right for the names of the curves.
 const LEGEND: i32 = 170;
-/// Only the size counts: the font is the surface's own.
-const FONT: (&str, u32) = ("monospace", 13);
 
 type Area<'a> = DrawingArea<Surface<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<Infallible>>;
@@ -51,7 +52,7 @@ fn panel(area: &Area<'_>, title: &str, curves: &[(String, Vec<Option<f64>>)], st
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(LEGEND)
-        .caption(title, FONT)
+        .caption(title, TEXT)
         .x_label_area_size(34)
         .y_label_area_size(72)
         .build_cartesian_2d(0.5..epochs + 0.5, (low..high).log_scale())?;
@@ -74,7 +75,7 @@ fn panel(area: &Area<'_>, title: &str, curves: &[(String, Vec<Option<f64>>)], st
         chart.draw_series(LineSeries::new(points, style))?;
         let (x, y) = (SIZE.0 as i32 - LEGEND + 12, 40 + 20 * index as i32);
         area.draw(&PathElement::new(vec![(x, y), (x + 16, y)], style))?;
-        let text = FONT.into_text_style(area).pos(Pos::new(HPos::Left, VPos::Center));
+        let text = TEXT.into_text_style(area).pos(Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(name, (x + 22, y), text))?;
     }
     Ok(())

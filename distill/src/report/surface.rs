@@ -16,9 +16,11 @@ use plotters_backend::{
 };
 use std::convert::Infallible;
 
+/// Only the size counts for plotters: the letters are the surface's own.
+pub(crate) const TEXT: (&str, u32) = ("monospace", 13);
 const FONT: MonoFont<'_> = FONT_8X13;
 
-pub(super) struct Surface<'a>(pub(super) &'a mut RgbImage);
+pub(crate) struct Surface<'a>(pub(crate) &'a mut RgbImage);
 
 type Result<T> = std::result::Result<T, DrawingErrorKind<Infallible>>;
 

@@ -80,9 +80,12 @@ pub(super) fn kept(run: &Path, recipe: &Recipe) -> Result<Recipe, TrainError> {
 /// Keeps the recipe with which a run goes on. Where that is another one than was kept (more epochs, say), the run is no
 /// longer the one that either of them describes: it is told.
 pub(super) fn go_on(run: &Path, mut kept: Recipe, recipe: &Recipe) -> Result<(), TrainError> {
-    kept.data.root.clone_from(&recipe.data.root); // data and teacher may have moved
+    kept.data.root.clone_from(&recipe.data.root); // data, teacher and first weights may have moved
     if let Some(teacher) = &recipe.teacher {
         kept.set_teacher(&teacher.file);
+    }
+    if kept.weights.is_some() && recipe.weights.is_some() {
+        kept.weights.clone_from(&recipe.weights);
     }
     if kept != *recipe {
         log::warn!("the recipe is not the one that {} was started with: the run cannot be repeated", run.display());

@@ -1,6 +1,6 @@
 //! Why a run stops.
 
-use crate::{data::DataError, recipe::RecipeError, transfer::TransferError};
+use crate::{data::DataError, device::DeviceError, recipe::RecipeError, transfer::TransferError, weights::WeightsError};
 use burn::store::RecordError;
 use std::{io, path::PathBuf};
 use thiserror::Error;
@@ -17,6 +17,12 @@ pub enum TrainError {
     /// The teacher or what is taken from it is wrong.
     #[error(transparent)]
     Transfer(#[from] TransferError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The weights to start from are wrong.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// Too few frames.
     #[error("an epoch of {frames} frames does not fill one batch of {batch}")]
     NoBatch {

@@ -1,6 +1,6 @@
 //! What a run tells: one line for each step and each epoch, in CSV files, and the same for TensorBoard.
 
-use super::{Progress, TrainError, events::Events};
+use super::{Progress, TrainError, events::Events, times::Times};
 use csv::{Writer, WriterBuilder};
 use std::{
     fs::{File, OpenOptions},
@@ -35,10 +35,11 @@ impl Means {
     }
 }
 
-/// The two CSV files of a run, opened for appending, and a new event file.
+/// The CSV files of a run, opened for appending, and a new event file.
 pub(super) struct Metrics {
     steps: Table,
     epochs: Table,
+    times: Table,
     events: Events,
 }
 
@@ -48,6 +49,7 @@ impl Metrics {
         Ok(Self {
             steps: Table::open(folder.join("steps.csv"), progress.steps)?,
             epochs: Table::open(folder.join("epochs.csv"), progress.epochs)?,
+            times: Table::open(folder.join("times.csv"), progress.epochs)?,
             events: Events::open(folder, progress.steps)?,
         })
     }
@@ -67,6 +69,14 @@ impl Metrics {
         let mut values = vec![("rate".into(), rate), ("gradient_norm".into(), norm.into())];
         values.extend(terms.iter().map(|(name, value)| (format!("step/{name}"), f64::from(*value))));
         self.events.scalars(progress.steps, values)
+    }
+
+    /// Writes where an epoch's time went.
+    pub(super) fn times(&mut self, stage: &str, progress: &Progress, times: &Times) -> Result<(), TrainError> {
+        let mut row = vec![("epoch", progress.epochs.to_string()), ("stage", stage.to_owned())];
+        row.push(("images_per_second", format!("{:.3}", times.images_per_second())));
+        row.extend(times.shares().map(|(name, share)| (name, format!("{share:.4}"))));
+        self.times.push(row)
     }
 
     /// Writes an epoch's line and returns it for people.

@@ -12,6 +12,7 @@ mod metrics;
 mod optimizer;
 mod schedule;
 mod step;
+mod times;
 
 pub use checkpoint::{Checkpoint, Progress, RECIPE};
 pub use error::TrainError;
@@ -19,10 +20,12 @@ pub use learner::Learner;
 
 use crate::{
     data::{Batch, Dataset, Loader, Sampler},
+    device::Compute,
     heads::HeadLoss,
     recipe::{Recipe, Stage},
     student::Student,
     transfer::{Lesson, Transfer},
+    weights,
 };
 use burn::{
     module::Module,
@@ -31,15 +34,24 @@ use burn::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use metrics::{Means, Metrics};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Instant};
 use step::{Losses, step};
+use times::{Times, timed};
 
-/// Trains a recipe in the folder `run`, from its checkpoint if `resume` is set.
+/// Trains a recipe on the CPU in the folder `run`, from its checkpoint if `resume` is set.
 ///
 /// # Errors
 /// Broken data, a folder that cannot be written or already holds a run, a loss that is no longer a number.
 pub fn train(recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
-    let mut run = Run::open(recipe, run, resume)?;
+    train_on(Compute::Cpu, recipe, run, resume)
+}
+
+/// [`train`] on a device. Only the CPU gives the same bits again.
+///
+/// # Errors
+/// As [`train`]; and if the program was built without the device, or it cannot be used.
+pub fn train_on(compute: Compute, recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
+    let mut run = Run::open(compute, recipe, run, resume)?;
     while let Some(stage) = recipe.stages.get(run.progress.stage) {
         run.stage(stage)?;
     }
@@ -64,7 +76,8 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
+    fn open(compute: Compute, recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
+        let base = compute.open()?;
         let network = recipe.build_network().map_err(crate::recipe::RecipeError::from)?;
         let dataset = |sets: &[_]| Dataset::load(&recipe.data, sets, network.classes());
         let training = Arc::new(Sampler::new(dataset(&recipe.data.train)?, recipe));
@@ -76,10 +89,15 @@ impl<'a> Run<'a> {
 
         let transfer = Transfer::open(recipe, &network)?;
 
-        let base = Device::flex();
         base.seed(recipe.seed);
         let device = base.autodiff();
-        let student = Student::new(&network, &device); // first: it starts from the same weights with and without a teacher
+        // First: it starts from the same weights with and without a teacher.
+        let mut student = Student::new(&network, &device);
+        if let Some(file) = recipe.weights.as_ref().filter(|_| !resume) {
+            let (with_weights, filled) = weights::load(file, &network, student)?;
+            log::info!("{}: {filled}", file.display());
+            student = with_weights;
+        }
         let adapters = transfer.as_ref().map(|transfer| transfer.adapters(&device)).unwrap_or_default();
         let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
         let Checkpoint { learner, average, optimizer, progress } = if resume {
@@ -128,13 +146,16 @@ impl<'a> Run<'a> {
         };
         let steps = Loader::len(&self.training, self.recipe.batch);
         let bar = progress_bar((stage.epochs * steps) as u64, (self.progress.epoch * steps) as u64);
+        let mut times = Times::default();
         loop {
-            let training = self.epoch(stage, steps, &bar)?;
+            let (training, spent) = self.epoch(stage, steps, &bar)?;
+            times += spent;
             self.progress.epoch += 1;
             let last = self.progress.epoch >= stage.epochs; // more, if a resumed recipe was shortened
             let look = last || self.progress.epoch.is_multiple_of(self.recipe.validate_every);
             let validation = self.validation.as_ref().filter(|_| look).map(|sampler| self.validate(sampler)).transpose()?;
             let message = self.metrics.epoch(&stage.name, &self.progress, &training, validation.as_ref())?;
+            self.metrics.times(&stage.name, &self.progress, &spent)?;
             bar.suspend(|| log::info!("{message}"));
             if last {
                 self.progress = Progress { stage: self.progress.stage + 1, epoch: 0, ..self.progress };
@@ -142,30 +163,41 @@ impl<'a> Run<'a> {
             self.save()?;
             if last {
                 bar.finish_and_clear();
+                log::info!("{}: {times}", stage.name);
+                if times.is_loader_slow() {
+                    log::warn!("training waits for frames: to read and decode them takes longer than a step");
+                }
                 return Ok(());
             }
         }
     }
 
-    fn epoch(&mut self, stage: &Stage, steps: usize, bar: &ProgressBar) -> Result<Means, TrainError> {
-        let mut means = Means::default();
+    fn epoch(&mut self, stage: &Stage, steps: usize, bar: &ProgressBar) -> Result<(Means, Times), TrainError> {
+        let (mut means, mut times, start) = (Means::default(), Times::default(), Instant::now());
         let batches = Loader::training(&self.training, self.recipe.batch, self.recipe.seed, self.progress.epochs);
-        let lessons: Box<dyn Iterator<Item = Result<Lesson, TrainError>>> = match &self.transfer {
+        let mut lessons: Box<dyn Iterator<Item = Result<Lesson, TrainError>>> = match &self.transfer {
             Some(transfer) if transfer.is_active(stage) => Box::new(transfer.lessons(batches).map(|l| Ok(l?))),
-            _ => Box::new(batches.map(|batch| Ok(Lesson { batch: batch?, features: Vec::new() }))),
+            _ => Box::new(batches.map(|batch| Ok(Lesson::without_teacher(batch?)))),
         };
-        for (index, lesson) in lessons.enumerate() {
+        for index in 0..steps {
+            let (lesson, waited) = timed(|| lessons.next());
+            let lesson = lesson.expect("an epoch has so many batches, or an error among them")?;
+            let for_frames = lesson.waited.min(waited);
+            times.loader += for_frames;
+            times.teacher += waited - for_frames;
             let at = self.progress.epoch * steps + index;
             let rate = stage.learning_rate.at(at, steps, stage.epochs);
             let share = at as f32 / (stage.epochs * steps) as f32;
             let weights = self.transfer.as_ref().map(|transfer| transfer.weights(stage, share)).unwrap_or_default();
-            let parts = lesson?.split(self.recipe.shards);
+            let parts = lesson.split(self.recipe.shards);
             let learner = self.learner.clone();
             let losses = Losses { head: &self.loss, transfer: self.transfer.as_ref(), weights: &weights };
             let done = step(learner, &mut self.optimizer, &losses, parts, rate, self.recipe, self.progress.seen)?;
             if let Some(transfer) = &mut self.transfer {
                 transfer.watch(&done.terms, &weights, steps)?;
             }
+            times.gradients += done.gradients;
+            times.update += done.update;
             self.learner = done.learner;
             if let Some(ema) = self.recipe.ema {
                 let share = schedule::ema_share(ema, at);
@@ -185,7 +217,9 @@ impl<'a> Run<'a> {
             bar.inc(1);
         }
         self.progress.epochs += 1;
-        Ok(means)
+        times.images = (steps * self.recipe.batch) as u64;
+        times.total = start.elapsed();
+        Ok((means, times))
     }
 
     /// Mean loss of the head over the validation frames, as the detector sees them.

@@ -12,7 +12,10 @@ use burn::{
     optim::{GradientsParams, ModuleOptimizer},
     tensor::Tensor,
 };
-use std::thread;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 /// What a step makes smaller.
 pub(super) struct Losses<'a> {
@@ -29,6 +32,10 @@ pub(super) struct Done {
     pub(super) terms: Vec<(String, f32)>,
     /// Norm of the gradients before they were clipped.
     pub(super) norm: f32,
+    /// How long forward and backward took.
+    pub(super) gradients: Duration,
+    /// How long everything after them took.
+    pub(super) update: Duration,
 }
 
 /// What one part of a batch gives.
@@ -49,6 +56,7 @@ pub(super) fn step(
     recipe: &Recipe,
     seen: u64,
 ) -> Result<Done, TrainError> {
+    let start = Instant::now();
     let count = parts.len() as f32;
     // Each thread learns on a graph of its own. Threads whose graphs share the leaves would take turns at one lock, and
     // burn (0.22) takes that lock and the list of all graphs in both orders: two such threads can wait for each other.
@@ -60,6 +68,7 @@ pub(super) fn step(
         threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
 
+    let gradients_done = Instant::now();
     let step = seen / recipe.batch as u64 + 1;
     let terms = mean_terms(&parts);
     if let Some((name, _)) = terms.iter().find(|(_, value)| !value.is_finite()) {
@@ -79,7 +88,7 @@ pub(super) fn step(
     }
     let Learner { student, adapters } = optimizer.step(rate, learner, gradients);
     let learner = Learner { student: student.clamped().absorb(&moments), adapters };
-    Ok(Done { learner, terms, norm })
+    Ok(Done { learner, terms, norm, gradients: gradients_done - start, update: gradients_done.elapsed() })
 }
 
 fn part(learner: &Learner, losses: &Losses<'_>, lesson: &Lesson, seen: u64) -> Part {

@@ -12,6 +12,7 @@ use std::{
         mpsc::{Receiver, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 /// How many lessons wait ready, beside the batches that wait for the teacher.
@@ -24,13 +25,24 @@ pub struct Lesson {
     pub batch: Batch,
     /// One map for each tensor of [`super::Transfer::tensors`]; none in a stage without transfer.
     pub features: Vec<FeatureMap>,
+    /// How long the teacher waited for the batch; without one, no bound on how long a learner may.
+    pub waited: Duration,
 }
 
 impl Lesson {
+    /// A batch that no teacher looks at.
+    pub fn without_teacher(batch: Batch) -> Self {
+        Self { batch, features: Vec::new(), waited: Duration::MAX }
+    }
+
     /// The lesson in `parts` equal parts.
     pub fn split(self, parts: usize) -> Vec<Self> {
-        let mut lessons: Vec<Self> =
-            self.batch.split(parts).into_iter().map(|batch| Self { batch, features: Vec::new() }).collect();
+        let mut lessons: Vec<Self> = self
+            .batch
+            .split(parts)
+            .into_iter()
+            .map(|batch| Self { batch, features: Vec::new(), waited: self.waited })
+            .collect();
         for map in self.features {
             lessons.iter_mut().zip(map.split(parts)).for_each(|(lesson, part)| lesson.features.push(part));
         }
@@ -52,13 +64,17 @@ impl Lessons {
         let thread = thread::spawn(move || {
             // Nothing of a teacher's is half done where a thread was broken off.
             let mut teacher = teacher.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut free = Instant::now();
             for batch in batches {
-                let lesson = batch.map_err(TransferError::from).and_then(|batch| lesson(batch, &mut teacher, &tensors));
+                let waited = free.elapsed();
+                let lesson = batch.map_err(TransferError::from);
+                let lesson = lesson.and_then(|batch| lesson_of(batch, waited, &mut teacher, &tensors));
                 let failed = lesson.is_err();
                 // The receiver is gone when the run has ended early.
                 if sender.send(lesson).is_err() || failed {
                     return;
                 }
+                free = Instant::now();
             }
         });
         Self { lessons, thread: Some(thread) }
@@ -79,7 +95,7 @@ impl Iterator for Lessons {
     }
 }
 
-fn lesson(batch: Batch, teacher: &mut Teacher, tensors: &[String]) -> Result<Lesson, TransferError> {
+fn lesson_of(batch: Batch, waited: Duration, teacher: &mut Teacher, tensors: &[String]) -> Result<Lesson, TransferError> {
     let features = teacher.features(&batch)?;
     for (map, tensor) in features.iter().zip(tensors) {
         let fail = |reason| Err(TransferError::Features { tensor: tensor.clone(), reason });
@@ -90,5 +106,5 @@ fn lesson(batch: Batch, teacher: &mut Teacher, tensors: &[String]) -> Result<Les
             return fail("is zero everywhere in a whole batch: it has nothing to teach");
         }
     }
-    Ok(Lesson { batch, features })
+    Ok(Lesson { batch, features, waited })
 }
