@@ -37,12 +37,11 @@ impl kernels::Burst {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn every_cpu_with_a_fast_kernel_has_a_peak() {
         let fast = super::super::kernels(super::super::Mode::Int8).len() > 1;
         let peak = int8_peak(2);
