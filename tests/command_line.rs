@@ -137,6 +137,20 @@ fn the_benchmark_names_kernel_and_layers() {
     let benchmark: Value = serde_json::from_str(&succeed(&arguments)).unwrap();
     assert_eq!((&benchmark["kernel"], &benchmark["mode"]), (&"portable".into(), &"f32".into()));
     assert!(benchmark["median_ms"].as_f64().unwrap() > 0.0);
+    if cfg!(target_arch = "x86_64") {
+        let peak = benchmark["int8_peak"]["giga_operations_per_second"].as_f64().unwrap();
+        let layer = &benchmark["layers"][0];
+        let share = layer["giga_operations_per_second"].as_f64().unwrap() / peak;
+        assert!((layer["share_of_int8_peak"].as_f64().unwrap() / share - 1.0).abs() < 1e-9);
+    }
+    for (detection, frame) in benchmark["detections"].as_array().unwrap().iter().zip(["1242x375", "1920x1080"]) {
+        assert_eq!(detection["frame"], frame);
+        let [letterbox, network, boxes] =
+            ["letterbox_ms", "network_ms", "boxes_ms"].map(|key| detection[key].as_f64().unwrap());
+        let share = detection["letterbox_share"].as_f64().unwrap();
+        assert!((share * (letterbox + network + boxes) / letterbox - 1.0).abs() < 1e-9);
+    }
+    assert_eq!(benchmark["detections"].as_array().unwrap().len(), 2);
     assert_eq!(benchmark["layers"].as_array().unwrap().last().unwrap()["name"], "prediction");
     assert!(fail(1, &["bench", text(&model), "--kernel", "abacus"]).contains("portable"), "the error lists what there is");
 }

@@ -16,6 +16,7 @@ mod error;
 mod kernels;
 mod layout;
 mod memory;
+mod peak;
 mod placement;
 mod plan;
 mod session;
@@ -23,6 +24,7 @@ mod threads;
 
 pub use calibrate::calibrate;
 pub use error::EngineError;
+pub use peak::{Int8Peak, int8_peak};
 pub use session::{Input, LayerProfile, Output, Session};
 
 use std::{fmt, thread};

@@ -77,6 +77,24 @@ pub(super) trait Work: Send + Sync {
     fn run(&self, item: usize, memory: &Memory);
 }
 
+/// A loop of nothing but products of bytes.
+pub(super) struct Burst {
+    /// The instruction that multiplies.
+    pub(super) instruction: &'static str,
+    /// Multiply-adds of one run.
+    pub(super) multiply_adds: u64,
+    /// The loop. To be called only on the CPU that it was given out on, on a thread that no kernel runs on.
+    pub(super) run: unsafe fn(),
+}
+
+/// The loop of the best instruction that this CPU has, if one is written.
+pub(super) fn burst() -> Option<Burst> {
+    #[cfg(target_arch = "x86_64")]
+    return x86_64::burst();
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// All kernels of this architecture, the preferred first.
 fn all() -> impl Iterator<Item = &'static dyn Kernel> {
     #[cfg(target_arch = "x86_64")]

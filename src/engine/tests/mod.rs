@@ -3,9 +3,9 @@
 mod models;
 mod reference;
 
-use super::{EngineError, Mode, Options, Session, arithmetic::IMAGE, kernels};
+use super::{EngineError, Mode, Options, Session, arithmetic::IMAGE, calibrate, kernels};
 use crate::{
-    model_file::{BinaryWeights, LayerWeights, Model, Quantization},
+    model_file::{BinaryWeights, FullWeights, LayerWeights, Model, Quantization},
     network::{Activation, Convolution, Depthwise, InputSize, Operation, Precision, Source},
 };
 use image::RgbImage;
@@ -335,6 +335,19 @@ fn kept_layers_are_those_of_the_network() {
         let shapes: Vec<_> = (0..3).map(|layer| kept.layer(layer).dim()).collect();
         assert_eq!(shapes, [(5, 6, 8), (5, 3, 4), (6, 3, 4)]);
     }
+}
+
+#[test]
+fn an_activation_range_is_half_as_far_again_as_the_mean_over_the_images() {
+    let red = FullWeights { weights: vec![6.5, 0.0, 0.0], inputs: 3, bias: vec![-5.0] };
+    let wishes = [convolution(1, 1, 1, Precision::Full)];
+    let mut model = uncalibrated(network(InputSize { width: 4, height: 2 }, &wishes), &mut Random(1));
+    model.weights[0] = LayerWeights::Full(red);
+    // Bright red gives 1.5, black a tenth of −5: with 0 in both, 0 to 1.5 and −0.5 to 0: −0.25 to 0.75 in the mean.
+    let [bright, black] = [[255, 0, 0], [0, 7, 9]].map(|rgb| RgbImage::from_pixel(4, 2, image::Rgb(rgb)));
+    let q = calibrate(&model, [bright, black]).unwrap()[0];
+    let [low, high] = [0.0, 255.0].map(|byte| q.scale * (byte - f32::from(q.zero_point)));
+    assert!((low + 0.375).abs() < 0.01 && (high - 1.125).abs() < 0.01, "{low}..{high}");
 }
 
 #[test]

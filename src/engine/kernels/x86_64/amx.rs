@@ -14,6 +14,8 @@ mod steps;
 mod tiles;
 mod weights;
 
+pub(super) use permission::available;
+
 use super::{
     super::{Convolution, Kernel, Work, moves},
     depthwise::Depthwise,
@@ -22,6 +24,15 @@ use crate::engine::{
     Mode,
     layout::{Layout, Map},
 };
+
+/// The tiles of this thread, whole, until the result is dropped.
+///
+/// # Safety
+/// As [`tiles::Configuration::load`].
+pub(super) unsafe fn whole_tiles() -> tiles::Tiles {
+    // SAFETY: promised by the caller.
+    unsafe { tiles::Configuration::new(grid::ROWS).load() }
+}
 
 /// int8 mode on AMX tiles; depthwise convolutions on AVX2.
 pub(super) struct Amx;

@@ -9,6 +9,7 @@ mod avx512_tables;
 mod dense;
 mod depthwise;
 mod pack;
+mod peak;
 
 use super::{Convolution, Kernel, Work, moves, tables::TableKernel};
 use crate::engine::{
@@ -19,6 +20,8 @@ use crate::engine::{
 use dense::{Dense, Dot};
 use depthwise::Depthwise;
 use std::marker::PhantomData;
+
+pub(super) use peak::burst;
 
 /// The kernels, the preferred first.
 pub(super) const KERNELS: &[&dyn Kernel] = &[

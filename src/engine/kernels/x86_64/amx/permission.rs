@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Does this CPU have AMX and does the system let this process use it? Asks the system once.
-pub(super) fn available() -> bool {
+pub(in crate::engine::kernels::x86_64) fn available() -> bool {
     static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
         if !has_instructions() {
             return false;

@@ -43,7 +43,7 @@ impl Configuration {
 }
 
 /// The tiles of this thread, configured.
-pub(super) struct Tiles;
+pub(in crate::engine::kernels::x86_64) struct Tiles;
 
 impl Drop for Tiles {
     fn drop(&mut self) {
