@@ -1,12 +1,17 @@
 //! ONNX Runtime, with which the tests compare.
 
+use super::python::python;
 use onebit_detector::onnx;
 use ort::{
     environment::Environment,
     session::{Session, builder::GraphOptimizationLevel},
     value::TensorRef,
 };
-use std::{env, sync::OnceLock};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 /// One output of a network: its name, its shape `[1, channels, height, width]` and its values.
 pub(crate) struct Output {
@@ -35,9 +40,17 @@ pub(crate) fn run(file: &[u8], image: &ndarray::Array3<f32>) -> Vec<Output> {
 fn environment() -> &'static Environment {
     static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
     ENVIRONMENT.get_or_init(|| {
-        let library = env::var("ORT_DYLIB_PATH")
-            .expect("ORT_DYLIB_PATH must name libonnxruntime.so, 1.24 or later: run the tests by `make test`");
-        let builder = ort::init_from(&library).unwrap_or_else(|e| panic!("{library}: {e}"));
-        builder.build().unwrap_or_else(|e| panic!("{library}: {e}"))
+        let library = library();
+        let builder = ort::init_from(&library).unwrap_or_else(|e| panic!("{}: {e}", library.display()));
+        builder.build().unwrap_or_else(|e| panic!("{}: {e}", library.display()))
     })
+}
+
+/// The library that `ORT_DYLIB_PATH` names, or the one in the virtual environment.
+fn library() -> PathBuf {
+    let installed = || {
+        let script = "import glob, onnxruntime; print(*glob.glob(onnxruntime.__path__[0] + '/capi/libonnxruntime.so.*'))";
+        python(script, Path::new("")).trim().into()
+    };
+    env::var_os("ORT_DYLIB_PATH").map_or_else(installed, PathBuf::from)
 }
