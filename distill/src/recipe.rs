@@ -249,8 +249,9 @@ impl Recipe {
     }
 
     /// The same run for a full-precision network, without a teacher: what this recipe's teacher of the same topology is
-    /// trained by.
+    /// trained by. Sets without labels are left out.
     pub fn in_full_precision(mut self) -> Self {
+        self.data.train.retain(|set| !set.unlabelled);
         self.stages.iter_mut().for_each(|stage| stage.binary = BinaryLayers::None);
         Self { teacher: None, transfer: Vec::new(), ..self }
     }
@@ -279,7 +280,7 @@ impl Recipe {
         for window in self.windows() {
             network.with_input(window).map_err(|e| value(key, format!("{window}: {e}")))?;
         }
-        self.data.check(&network)?;
+        self.data.check(&network, !self.transfer.is_empty())?;
         self.augmentation.check()?;
         self.loss.check()?;
         self.optimizer.check()?;
@@ -471,6 +472,9 @@ stages:
             ("{Car: car}", "{Car: ignore}", "data.classes: no object type"),
             ("repeat: 2", "format: xml", "xml"),
             ("repeat: 2", "names: [a]", "data.train[0].names"),
+            ("repeat: 2", "unlabelled: true", "data.train[0].unlabelled: needs the key 'transfer'"),
+            ("repeat: 2", "unlabelled: true, labels: here", "data.train[0].unlabelled: such a set has no 'labels'"),
+            ("train:", "validation: [{path: a, unlabelled: true}]\n  train:", "data.validation[0].unlabelled: without"),
             ("data:", "data:\n  broken: mend", "mend"),
             ("{pedestrian: 3}", "{pedestrians: 3}", "data.oversample.pedestrians"),
             ("[0.5, 2.0]", "[2.0, 0.5]", "augmentation.scale"),

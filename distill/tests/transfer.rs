@@ -263,7 +263,8 @@ fn a_trained_teacher_is_exported_with_its_taps() {
     let config = TeacherConfig { file: file.clone(), input: TeacherInput::default(), provider: Provider::Cpu, threads: 1 };
     let taps = ["conv10", "conv16", "prediction"];
     let mut teacher = Teacher::load(&config, taps.map(str::to_owned).to_vec()).unwrap();
-    let maps = teacher.features(&Batch { size: SIZE, values, labels: vec![Vec::new()] }).unwrap();
+    let picture = Batch { size: SIZE, values, labels: vec![Vec::new()], unlabelled: vec![Vec::new()] };
+    let maps = teacher.features(&picture).unwrap();
     for (name, map) in taps.iter().zip(maps) {
         let layer = network.layers().iter().position(|layer| layer.name == *name).unwrap();
         let expected: Vec<f32> = graph[layer].clone().into_data().try_to_vec().unwrap();

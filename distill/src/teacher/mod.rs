@@ -78,7 +78,8 @@ impl Teacher {
     /// # Errors
     /// As [`Teacher::features`].
     pub fn shapes(&mut self, size: InputSize) -> Result<Vec<Shape>, TeacherError> {
-        let grey = Batch { size, values: vec![0.5; size.shape().values()], labels: vec![Vec::new()] };
+        let values = vec![0.5; size.shape().values()];
+        let grey = Batch { size, values, labels: vec![Vec::new()], unlabelled: vec![Vec::new()] };
         let shape = |map: FeatureMap| {
             let [_, channels, height, width] = map.shape;
             Shape { channels, height, width }
