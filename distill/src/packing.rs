@@ -77,7 +77,8 @@ pub struct Options {
 /// If the run cannot be read, is not binary yet, or its frames cannot be found.
 pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, PackError> {
     let network = recipe.build_network().map_err(RecipeError::from)?;
-    let (mut student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex().autodiff()))?;
+    let fresh = Student::new(&network, recipe.binarization, &Device::flex().autodiff());
+    let (mut student, progress) = Checkpoint::student(run, fresh)?;
     let stage = last_stage(recipe, &progress);
     if stage.binary != BinaryLayers::All {
         return Err(PackError::NotBinary { stage: stage.name.clone() });
@@ -100,7 +101,8 @@ pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, Pack
 /// If the run cannot be read or trains binary layers, or its network does not fit the size.
 pub fn in_full_precision(run: &Path, recipe: &Recipe, input: InputSize) -> Result<Model, PackError> {
     let network = recipe.build_network().and_then(|network| network.with_input(input)).map_err(RecipeError::from)?;
-    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex()))?;
+    let fresh = Student::new(&network, recipe.binarization, &Device::flex());
+    let (student, progress) = Checkpoint::student(run, fresh)?;
     let stage = last_stage(recipe, &progress);
     if stage.binary != BinaryLayers::None {
         return Err(PackError::NotFull { stage: stage.name.clone() });
@@ -127,7 +129,8 @@ fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
     }
 }
 
-/// The model that computes what the student computes in evaluation, not yet calibrated.
+/// The model that computes what the student computes in evaluation, not yet calibrated. The student's layers are binary
+/// where the network's are.
 pub fn fold(student: &Student, network: Network, provenance: Provenance) -> Model {
     let mut filters = student.filters.iter();
     let weights = network.layers().iter().map(|layer| match &layer.operation {
@@ -143,7 +146,7 @@ pub fn fold(student: &Student, network: Network, provenance: Provenance) -> Mode
 fn fold_layer(filters: &Filters, precision: Precision) -> LayerWeights {
     let [count, channels, kernel, _] = filters.latent.dims();
     let inputs = channels * kernel * kernel;
-    let latent = values(filters.latent.val());
+    let weights = values(filters.weight());
     let (factor, bias) = match (&filters.norm, &filters.bias) {
         (Some(norm), _) => {
             let [scale, shift] = [&norm.scale, &norm.shift].map(|p| values(p.val()));
@@ -156,11 +159,11 @@ fn fold_layer(filters: &Filters, precision: Precision) -> LayerWeights {
         (None, Some(bias)) => (vec![1.0; count], values(bias.val())),
         (None, None) => (vec![1.0; count], vec![0.0; count]),
     };
-    let rows = latent.chunks_exact(inputs).zip(&factor);
+    let rows = weights.chunks_exact(inputs).zip(&factor);
     match precision {
         Precision::Binary => {
-            let scale = rows.map(|(row, factor)| factor * row.iter().map(|w| w.abs()).sum::<f32>() / inputs as f32);
-            LayerWeights::Binary(BinaryWeights::pack(&latent, inputs, scale.collect(), bias))
+            let scale = rows.map(|(row, factor)| factor * row[0].abs()); // all weights of a filter are α or −α
+            LayerWeights::Binary(BinaryWeights::pack(&weights, inputs, scale.collect(), bias))
         }
         Precision::Full => {
             let weights = rows.flat_map(|(row, factor)| row.iter().map(move |w| w * factor)).collect();

@@ -1,9 +1,11 @@
 //! The file that describes a training run.
 
+mod binarization;
 mod data;
 mod optimization;
 mod transfer;
 
+pub use binarization::{Binarization, FilterScale};
 pub use data::{Broken, DataConfig, Format, Role, SetConfig};
 pub use optimization::{AdamSettings, LearningRate, OptimizerConfig, RateStep, SgdSettings};
 pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
@@ -58,6 +60,9 @@ pub struct Recipe {
     /// is what is validated and packed. Without it there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    /// How the binary layers make bits of their weights.
+    #[serde(default)]
+    pub binarization: Binarization,
     /// Epochs between two looks at the validation frames; the last epoch of a stage always looks.
     #[serde(default = "default_validate_every")]
     pub validate_every: usize,
@@ -494,6 +499,8 @@ stages:
             ("batch: 8", "optimizer: {kind: sgd, momentum: 1}", "optimizer.momentum: must be 0 to below 1"),
             ("batch: 8", "optimizer: {kind: sgd, weight_decay: -1}", "optimizer.weight_decay"),
             ("batch: 8", "optimizer: {kind: adam, clip_norm: 0}", "optimizer.clip_norm"),
+            ("batch: 8", "binarization: {scale: max}", "max"),
+            ("batch: 8", "binarization: {standardize: true}", "standardize"),
             ("batch: 8", "ema: 1", "ema: must be 0 to below 1"),
             ("[conv2, conv4]", "[conv0]", "stages.two.binary: the network has no binary layer 'conv0'"),
         ] {

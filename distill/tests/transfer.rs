@@ -137,7 +137,7 @@ fn a_run_with_adapters_killed_at_any_moment_ends_with_the_same_bits() {
     let state = |run: &Path| -> (Vec<u32>, Vec<u32>, Progress) {
         let network = recipe.build_network().unwrap();
         let adapters = Transfer::open(&recipe, &network).unwrap().unwrap().adapters(&Device::flex());
-        let learner = Learner { student: Student::new(&network, &Device::flex()), adapters };
+        let learner = Learner { student: Student::new(&network, recipe.binarization, &Device::flex()), adapters };
         let Checkpoint { learner, progress, .. } = Checkpoint::load(run, learner, AdamConfig::new().init()).unwrap();
         (killing::bits(&learner.student), killing::bits(&learner.adapters), progress)
     };
@@ -256,7 +256,7 @@ fn a_trained_teacher_is_exported_with_its_taps() {
     // What ONNX Runtime gives is what the graph gives in evaluation.
     let recipe = Recipe::load(&run.join("recipe.yaml")).unwrap();
     let network = recipe.build_network().unwrap();
-    let (student, _) = Checkpoint::student(&run, Student::new(&network, &Device::flex())).unwrap();
+    let (student, _) = Checkpoint::student(&run, Student::new(&network, recipe.binarization, &Device::flex())).unwrap();
     let values: Vec<f32> = (0..SIZE.shape().values()).map(|at| (at % 251) as f32 / 250.0).collect();
     let image = Tensor::from_data(TensorData::new(values.clone(), [1, 3, SIZE.height, SIZE.width]), &Device::flex());
     let graph = student.forward_all(image);

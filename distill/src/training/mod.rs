@@ -79,7 +79,7 @@ impl<'a> Run<'a> {
         let base = Device::flex();
         base.seed(recipe.seed);
         let device = base.autodiff();
-        let student = Student::new(&network, &device); // first: it starts from the same weights with and without a teacher
+        let student = Student::new(&network, recipe.binarization, &device); // first: it starts from the same weights with and without a teacher
         let adapters = transfer.as_ref().map(|transfer| transfer.adapters(&device)).unwrap_or_default();
         let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
         let Checkpoint { learner, average, optimizer, progress } = if resume {
