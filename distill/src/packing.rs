@@ -6,7 +6,7 @@ use crate::{
     data::{DataError, Dataset},
     recipe::{BinaryLayers, Recipe, RecipeError, Stage},
     student::{EPSILON, Filters, Student},
-    training::{Checkpoint, Progress, TrainError},
+    training::{Checkpoint, Progress, TeacherFile, TrainError},
 };
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
@@ -87,7 +87,7 @@ pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, Pack
     if options.batch_norm > 0 {
         student = statistics::measured(student, recipe, options.batch_norm, progress.epochs)?;
     }
-    let provenance = provenance(recipe, &progress);
+    let provenance = provenance(run, recipe, &progress)?;
     let mut model = fold(&student, network, provenance);
     model.quantization = Some(engine::calibrate(&model, calibration(recipe, &model, options.frames)?)?);
     model.check()?;
@@ -107,7 +107,7 @@ pub fn in_full_precision(run: &Path, recipe: &Recipe, input: InputSize) -> Resul
     if stage.binary != BinaryLayers::None {
         return Err(PackError::NotFull { stage: stage.name.clone() });
     }
-    let model = fold(&student, network.in_full_precision(), provenance(recipe, &progress));
+    let model = fold(&student, network.in_full_precision(), provenance(run, recipe, &progress)?);
     model.check()?;
     Ok(model)
 }
@@ -117,16 +117,21 @@ fn last_stage<'a>(recipe: &'a Recipe, progress: &Progress) -> &'a Stage {
     &recipe.stages[progress.stage.min(recipe.stages.len() - 1)]
 }
 
-fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
-    Provenance {
+fn provenance(run: &Path, recipe: &Recipe, progress: &Progress) -> Result<Provenance, PackError> {
+    let file = TeacherFile::of(run)?.map(|TeacherFile { sha256, path }| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name}, SHA-256 {sha256}")
+    });
+    let described = Some(recipe.provenance.teacher.clone()).filter(|text| !text.is_empty());
+    Ok(Provenance {
         created_by: concat!("onebit_distill ", env!("CARGO_PKG_VERSION")).into(),
         dataset: recipe.provenance.dataset.clone(),
-        teacher: recipe.provenance.teacher.clone(),
+        teacher: described.into_iter().chain(file).collect::<Vec<_>>().join("; "),
         commit: env!("ONEBIT_COMMIT").into(),
         metrics: [("epochs", progress.epochs), ("steps", progress.steps)]
             .map(|(name, count)| (name.to_owned(), count as f64))
             .into(),
-    }
+    })
 }
 
 /// The model that computes what the student computes in evaluation, not yet calibrated. The student's layers are binary

@@ -15,7 +15,7 @@ use onebit_distill::{
     recipe::{Provider, Recipe, TeacherConfig, TeacherInput},
     student::Student,
     teacher::Teacher,
-    training::{Checkpoint, Learner, Progress, TrainError, train},
+    training::{Checkpoint, Learner, Progress, TeacherFile, TrainError, train},
     transfer::{Transfer, TransferError},
 };
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
@@ -158,6 +158,46 @@ fn adapters_and_teacher_are_left_behind_when_packing() {
     assert_eq!(kept, recipe);
     let model = pack(&run, &kept, Options { frames: 4, batch_norm: 0 }).unwrap();
     assert_eq!(model.network, recipe.build_network().unwrap());
+    let sha256 = TeacherFile::of(&run).unwrap().unwrap().sha256;
+    assert_eq!(model.provenance.teacher, format!("teacher.onnx, SHA-256 {sha256}"));
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_teacher_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe(folder.path(), &one_tap("{teacher: conv10, student: conv10, loss: pkd, weight: 1}"));
+    let run = folder.path().join("run");
+    recipe.stages[0].epochs = 1;
+    train(&recipe, &run, false).unwrap();
+    let check =
+        || Command::new("sha256sum").arg("--check").arg(run.join("teacher.sha256")).output().unwrap().status.success();
+    assert!(check(), "what is kept is the file's SHA-256, as coreutils computes it");
+    let kept = TeacherFile::of(&run).unwrap().unwrap();
+
+    // Another teacher under the same name.
+    let [own, moved] = ["teacher.onnx", "moved.onnx"].map(|name| folder.path().join(name));
+    fs::rename(&own, &moved).unwrap();
+    let network = NetworkSpec { width: 0.25, input: SIZE, ..NetworkSpec::preset(Topology::DarknetYolo64) }.build().unwrap();
+    write(folder.path(), &Model::random(network, 10));
+    assert!(!check());
+    let before = fs::read(run.join("recipe.yaml")).unwrap();
+    recipe.stages[0].epochs = 2;
+    let error = train(&recipe, &run, true).unwrap_err();
+    let TrainError::OtherTeacher { kept: wanted, found } = &error else { panic!("{error}") };
+    assert_eq!(*wanted, kept);
+    assert_eq!(found.path, own);
+    let message = error.to_string();
+    assert!(message.contains(&kept.sha256) && message.contains(&found.sha256) && kept.sha256 != found.sha256, "{message}");
+    assert_eq!(fs::read(run.join("recipe.yaml")).unwrap(), before, "nothing of the run was changed");
+
+    // Its own one, wherever it lies.
+    recipe.set_teacher(&moved);
+    train(&recipe, &run, true).unwrap();
+    assert_eq!(TeacherFile::of(&run).unwrap().unwrap(), kept);
+
+    fs::write(run.join("teacher.sha256"), "abc  teacher.onnx").unwrap();
+    let error = train(&recipe, &run, true).unwrap_err().to_string();
+    assert!(error.contains("teacher.sha256"), "{error}");
 }
 
 /// One tap of the whole network.

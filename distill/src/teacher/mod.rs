@@ -44,6 +44,7 @@ impl FeatureMap {
 /// A network in ONNX Runtime, with its taps.
 pub struct Teacher {
     path: PathBuf,
+    sha256: String,
     session: Session,
     input: Input,
     config: TeacherInput,
@@ -70,7 +71,13 @@ impl Teacher {
         let session = runtime::session(file.path(), &bytes, config.provider, config.threads)?;
         let input = Input::of(&session, config.input.layout)
             .map_err(|reason| TeacherError::File { path: config.file.clone(), reason })?;
-        Ok(Self { path: config.file.clone(), session, input, config: config.input.clone(), taps })
+        let (path, sha256) = (config.file.clone(), file.sha256());
+        Ok(Self { path, sha256, session, input, config: config.input.clone(), taps })
+    }
+
+    /// SHA-256 of its file, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Shapes of the taps for pictures of this size, by running the network on a grey one.

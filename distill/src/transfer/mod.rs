@@ -33,6 +33,7 @@ const PATIENCE: usize = 10;
 /// A teacher and the taps that the student learns from.
 pub struct Transfer {
     teacher: Arc<Mutex<Teacher>>,
+    sha256: String,
     tensors: Vec<String>,
     taps: Vec<Tap>,
     outputs: RegionOutputs,
@@ -81,7 +82,13 @@ impl Transfer {
         };
         let taps: Vec<Tap> = recipe.transfer.iter().map(tap).collect();
         taps.iter().try_for_each(|tap| tap.check(outputs))?;
-        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), tensors, taps, outputs }))
+        let sha256 = teacher.sha256().to_owned();
+        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), sha256, tensors, taps, outputs }))
+    }
+
+    /// SHA-256 of the teacher's file, in hexadecimal.
+    pub fn teacher_sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Names of the teacher's tensors that are looked at.
