@@ -6,7 +6,7 @@ use burn::{
 };
 use onebit_detector::{
     model_file::{FullWeights, LayerWeights, Model},
-    network::{InputSize, NetworkSpec, Topology},
+    network::{Description, InputSize, Layer, Network, NetworkSpec, Source, Topology},
     onnx::{self, Outputs},
 };
 use onebit_distill::{
@@ -124,6 +124,70 @@ fn terms_follow_their_stages_and_the_start_is_that_of_a_student_alone() {
     for name in ["coords", "object", "no_object", "class"] {
         assert_eq!(alone[name][0].to_bits(), steps[name][0].to_bits(), "{name} of the first step");
     }
+}
+
+/// The layers of [`teacher`] before its space-to-depth, which ONNX files of this project have for one size alone.
+fn convolutional_teacher() -> Model {
+    let whole = teacher(SIZE).network;
+    let count = whole.layers().iter().position(|layer| layer.name == "conv16").unwrap() + 1;
+    let prediction = whole.layers().last().unwrap().clone();
+    let mut layers = whole.layers()[..count].to_vec();
+    layers.push(Layer { inputs: vec![Source::Layer(count - 1)], ..prediction });
+    let (name, classes, head) = (whole.name().to_owned(), whole.classes().to_vec(), whole.head().clone());
+    Model::random(Network::new(Description { name, input: SIZE, classes, layers, head }).unwrap(), 9)
+}
+
+/// A teacher for pictures of 64x64 becomes one for any size: its convolutions and pools take any, and in ONNX's protobuf the
+/// dimension `08 40` (64) and the unnamed one `12 00` are of the same length.
+fn take_any_size(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let (fixed, free) = ([0x0a, 2, 0x08, 64, 0x0a, 2, 0x08, 64], [0x0a, 2, 0x12, 0, 0x0a, 2, 0x12, 0]);
+    let at: Vec<_> = (0..bytes.len() - fixed.len()).filter(|at| bytes[*at..].starts_with(&fixed)).collect();
+    let [at] = at[..] else { panic!("the input is declared once, not {} times", at.len()) };
+    bytes[at..][..free.len()].copy_from_slice(&free);
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_teacher_of_any_size_teaches_in_windows_of_several_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "
+windows: [64x64, 96x64, 64x128]
+data: {train: [{path: set, repeat: 12}], classes: {Car: car}}
+teacher: {file: teacher.onnx}
+transfer:
+  - {teacher: conv8, student: conv8, loss: pkd, weight: 1}
+  - {teacher: conv10, student: conv16, loss: attention, weight: 1}
+  - {teacher: conv16, student: conv10, loss: l2, weight: 1}
+stages: [{name: binary, epochs: 1, learning_rate: {peak: 1.0e-3, end: 0}}]";
+    let recipe = recipe(folder.path(), lines);
+    let run = folder.path().join("run");
+    assert!(failed(&recipe, &run).contains("reads pictures of 64x64, not of 96x64"));
+    assert!(!run.exists(), "refused before the run begins, though the first window fits");
+
+    write(folder.path(), &convolutional_teacher());
+    take_any_size(&folder.path().join("teacher.onnx"));
+    train(&recipe, &run, false).unwrap();
+    let steps = columns(&run.join("steps.csv"));
+    for name in ["pkd_conv8", "attention_conv16", "l2_conv10"] {
+        assert_eq!(steps[name].len(), 24);
+        assert!(steps[name].iter().all(|value| *value > 0.0 && value.is_finite()), "{name}: {:?}", steps[name]);
+    }
+
+    // What it gives for another size is what a teacher made for that size gives.
+    let wide = InputSize { width: 96, height: 64 };
+    let other = folder.path().join("wide.onnx");
+    fs::write(&other, onnx::export(&teacher(wide), Outputs::Last).unwrap()).unwrap();
+    let values = (0..wide.shape().values()).map(|at| (at % 251) as f32 / 250.0).collect();
+    let batch = Batch { size: wide, values, labels: vec![Vec::new()], unlabelled: vec![Vec::new()] };
+    let config = recipe.teacher.clone().unwrap();
+    let [free, fixed] = [config.file.clone(), other].map(|file| {
+        let config = TeacherConfig { file, ..config.clone() };
+        Teacher::load(&config, vec!["conv10".into()]).unwrap().features(&batch).unwrap().remove(0)
+    });
+    assert_eq!((free.shape, free.shape[2..].to_vec()), (fixed.shape, vec![8, 12]));
+    let largest = fixed.values.iter().fold(0f32, |m, v| m.max(v.abs()));
+    assert!(free.values.iter().zip(&fixed.values).all(|(a, b)| (a - b).abs() <= 1e-5 * largest));
 }
 
 #[test]
