@@ -227,6 +227,47 @@ fn adapters_and_teacher_are_left_behind_when_packing() {
 }
 
 #[test]
+fn an_unlabelled_set_teaches_by_its_features_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    // The files of labels that the set has are not looked at.
+    let lines = "
+data: {train: [{path: set, unlabelled: true, repeat: 4}], classes: {Car: car}, oversample: {car: 3}}
+augmentation: {focus: 1, mosaic: 0.5}
+teacher: {file: teacher.onnx}
+transfer: [{teacher: conv16, student: conv16, loss: pkd, weight: 1}]
+stages:
+  - {name: first, epochs: 1, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}
+  - {name: second, epochs: 1, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}";
+    let mut recipe = recipe(folder.path(), lines);
+    let run = folder.path().join("run");
+    let network = recipe.build_network().unwrap();
+    let stages = recipe.stages.clone();
+    let mut weights_after = |count: usize| {
+        recipe.stages = stages[..count].to_vec();
+        train(&recipe, &run, count > 1).unwrap();
+        let fresh = Student::new(&network, recipe.binarization, &Device::flex());
+        let (student, _) = Checkpoint::student(&run, fresh).unwrap();
+        student.filters.iter().map(|filters| killing::bits(&filters.latent)).collect::<Vec<_>>()
+    };
+    let (earlier, later) = (weights_after(1), weights_after(2));
+    let last = earlier.len() - 1;
+    assert_eq!(earlier[last], later[last], "the prediction has no gradient");
+    assert_ne!(earlier[0], later[0]);
+
+    let steps = columns(&run.join("steps.csv"));
+    for name in ["coords", "object", "no_object", "class"] {
+        assert_eq!(steps[name], vec![0.0; 16], "{name}");
+    }
+    assert!(steps["pkd_conv16"].iter().all(|value| *value > 0.0));
+
+    // Without a teacher there is nothing to learn from it; in full precision it is left out.
+    let alone = Recipe { teacher: None, transfer: Vec::new(), ..recipe.clone() };
+    let error = alone.check().unwrap_err().to_string();
+    assert!(error.starts_with("data.train[0].unlabelled: needs the key 'transfer'"), "{error}");
+    assert!(recipe.in_full_precision().data.train.is_empty());
+}
+
+#[test]
 fn a_run_goes_on_with_its_own_teacher_alone() {
     let folder = tempfile::tempdir().unwrap();
     let mut recipe = recipe(folder.path(), &one_tap("{teacher: conv10, student: conv10, loss: pkd, weight: 1}"));
