@@ -6,7 +6,7 @@ use crate::{
     data::{DataError, Dataset},
     recipe::{BinaryLayers, Recipe, RecipeError, Stage},
     student::{EPSILON, Filters, Student},
-    training::{Checkpoint, Progress, TrainError},
+    training::{Checkpoint, Progress, TeacherFile, TrainError},
 };
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
@@ -77,7 +77,8 @@ pub struct Options {
 /// If the run cannot be read, is not binary yet, or its frames cannot be found.
 pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, PackError> {
     let network = recipe.build_network().map_err(RecipeError::from)?;
-    let (mut student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex().autodiff()))?;
+    let fresh = Student::new(&network, recipe.binarization, &Device::flex().autodiff());
+    let (mut student, progress) = Checkpoint::student(run, fresh)?;
     let stage = last_stage(recipe, &progress);
     if stage.binary != BinaryLayers::All {
         return Err(PackError::NotBinary { stage: stage.name.clone() });
@@ -86,7 +87,7 @@ pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, Pack
     if options.batch_norm > 0 {
         student = statistics::measured(student, recipe, options.batch_norm, progress.epochs)?;
     }
-    let provenance = provenance(recipe, &progress);
+    let provenance = provenance(run, recipe, &progress)?;
     let mut model = fold(&student, network, provenance);
     model.quantization = Some(engine::calibrate(&model, calibration(recipe, &model, options.frames)?)?);
     model.check()?;
@@ -100,12 +101,13 @@ pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, Pack
 /// If the run cannot be read or trains binary layers, or its network does not fit the size.
 pub fn in_full_precision(run: &Path, recipe: &Recipe, input: InputSize) -> Result<Model, PackError> {
     let network = recipe.build_network().and_then(|network| network.with_input(input)).map_err(RecipeError::from)?;
-    let (student, progress) = Checkpoint::student(run, Student::new(&network, &Device::flex()))?;
+    let fresh = Student::new(&network, recipe.binarization, &Device::flex());
+    let (student, progress) = Checkpoint::student(run, fresh)?;
     let stage = last_stage(recipe, &progress);
     if stage.binary != BinaryLayers::None {
         return Err(PackError::NotFull { stage: stage.name.clone() });
     }
-    let model = fold(&student, network.in_full_precision(), provenance(recipe, &progress));
+    let model = fold(&student, network.in_full_precision(), provenance(run, recipe, &progress)?);
     model.check()?;
     Ok(model)
 }
@@ -115,19 +117,25 @@ fn last_stage<'a>(recipe: &'a Recipe, progress: &Progress) -> &'a Stage {
     &recipe.stages[progress.stage.min(recipe.stages.len() - 1)]
 }
 
-fn provenance(recipe: &Recipe, progress: &Progress) -> Provenance {
-    Provenance {
+fn provenance(run: &Path, recipe: &Recipe, progress: &Progress) -> Result<Provenance, PackError> {
+    let file = TeacherFile::of(run)?.map(|TeacherFile { sha256, path }| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name}, SHA-256 {sha256}")
+    });
+    let described = Some(recipe.provenance.teacher.clone()).filter(|text| !text.is_empty());
+    Ok(Provenance {
         created_by: concat!("onebit_distill ", env!("CARGO_PKG_VERSION")).into(),
         dataset: recipe.provenance.dataset.clone(),
-        teacher: recipe.provenance.teacher.clone(),
+        teacher: described.into_iter().chain(file).collect::<Vec<_>>().join("; "),
         commit: env!("ONEBIT_COMMIT").into(),
         metrics: [("epochs", progress.epochs), ("steps", progress.steps)]
             .map(|(name, count)| (name.to_owned(), count as f64))
             .into(),
-    }
+    })
 }
 
-/// The model that computes what the student computes in evaluation, not yet calibrated.
+/// The model that computes what the student computes in evaluation, not yet calibrated. The student's layers are binary
+/// where the network's are.
 pub fn fold(student: &Student, network: Network, provenance: Provenance) -> Model {
     let mut filters = student.filters.iter();
     let weights = network.layers().iter().map(|layer| match &layer.operation {
@@ -143,7 +151,7 @@ pub fn fold(student: &Student, network: Network, provenance: Provenance) -> Mode
 fn fold_layer(filters: &Filters, precision: Precision) -> LayerWeights {
     let [count, channels, kernel, _] = filters.latent.dims();
     let inputs = channels * kernel * kernel;
-    let latent = values(filters.latent.val());
+    let weights = values(filters.weight());
     let (factor, bias) = match (&filters.norm, &filters.bias) {
         (Some(norm), _) => {
             let [scale, shift] = [&norm.scale, &norm.shift].map(|p| values(p.val()));
@@ -156,11 +164,11 @@ fn fold_layer(filters: &Filters, precision: Precision) -> LayerWeights {
         (None, Some(bias)) => (vec![1.0; count], values(bias.val())),
         (None, None) => (vec![1.0; count], vec![0.0; count]),
     };
-    let rows = latent.chunks_exact(inputs).zip(&factor);
+    let rows = weights.chunks_exact(inputs).zip(&factor);
     match precision {
         Precision::Binary => {
-            let scale = rows.map(|(row, factor)| factor * row.iter().map(|w| w.abs()).sum::<f32>() / inputs as f32);
-            LayerWeights::Binary(BinaryWeights::pack(&latent, inputs, scale.collect(), bias))
+            let scale = rows.map(|(row, factor)| factor * row[0].abs()); // all weights of a filter are α or −α
+            LayerWeights::Binary(BinaryWeights::pack(&weights, inputs, scale.collect(), bias))
         }
         Precision::Full => {
             let weights = rows.flat_map(|(row, factor)| row.iter().map(move |w| w * factor)).collect();

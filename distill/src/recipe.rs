@@ -1,9 +1,11 @@
 //! The file that describes a training run.
 
+mod binarization;
 mod data;
 mod optimization;
 mod transfer;
 
+pub use binarization::{Binarization, FilterScale};
 pub use data::{Broken, DataConfig, Format, Role, SetConfig};
 pub use optimization::{AdamSettings, LearningRate, OptimizerConfig, RateStep, SgdSettings};
 pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
@@ -62,6 +64,9 @@ pub struct Recipe {
     /// is what is validated and packed. Without it there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    /// How the binary layers make bits of their weights.
+    #[serde(default)]
+    pub binarization: Binarization,
     /// Epochs between two looks at the validation frames; the last epoch of a stage always looks.
     #[serde(default = "default_validate_every")]
     pub validate_every: usize,
@@ -254,8 +259,9 @@ impl Recipe {
     }
 
     /// The same run for a full-precision network, without a teacher: what this recipe's teacher of the same topology is
-    /// trained by.
+    /// trained by. Sets without labels are left out.
     pub fn in_full_precision(mut self) -> Self {
+        self.data.train.retain(|set| !set.unlabelled);
         self.stages.iter_mut().for_each(|stage| stage.binary = BinaryLayers::None);
         Self { teacher: None, transfer: Vec::new(), ..self }
     }
@@ -284,7 +290,7 @@ impl Recipe {
         for window in self.windows() {
             network.with_input(window).map_err(|e| value(key, format!("{window}: {e}")))?;
         }
-        self.data.check(&network)?;
+        self.data.check(&network, !self.transfer.is_empty())?;
         self.augmentation.check()?;
         self.loss.check()?;
         self.optimizer.check()?;
@@ -478,6 +484,9 @@ stages:
             ("{Car: car}", "{Car: ignore}", "data.classes: no object type"),
             ("repeat: 2", "format: xml", "xml"),
             ("repeat: 2", "names: [a]", "data.train[0].names"),
+            ("repeat: 2", "unlabelled: true", "data.train[0].unlabelled: needs the key 'transfer'"),
+            ("repeat: 2", "unlabelled: true, labels: here", "data.train[0].unlabelled: such a set has no 'labels'"),
+            ("train:", "validation: [{path: a, unlabelled: true}]\n  train:", "data.validation[0].unlabelled: without"),
             ("data:", "data:\n  broken: mend", "mend"),
             ("{pedestrian: 3}", "{pedestrians: 3}", "data.oversample.pedestrians"),
             ("[0.5, 2.0]", "[2.0, 0.5]", "augmentation.scale"),
@@ -497,6 +506,8 @@ stages:
             ("batch: 8", "optimizer: {kind: sgd, momentum: 1}", "optimizer.momentum: must be 0 to below 1"),
             ("batch: 8", "optimizer: {kind: sgd, weight_decay: -1}", "optimizer.weight_decay"),
             ("batch: 8", "optimizer: {kind: adam, clip_norm: 0}", "optimizer.clip_norm"),
+            ("batch: 8", "binarization: {scale: max}", "max"),
+            ("batch: 8", "binarization: {standardize: true}", "standardize"),
             ("batch: 8", "ema: 1", "ema: must be 0 to below 1"),
             ("[conv2, conv4]", "[conv0]", "stages.two.binary: the network has no binary layer 'conv0'"),
         ] {

@@ -9,8 +9,8 @@ use onebit_detector::{
 };
 use onebit_distill::{
     packing::{Options as PackOptions, PackError, pack},
-    recipe::{BinaryLayers, Recipe},
-    student::Student,
+    recipe::{Binarization, BinaryLayers, Recipe},
+    student::{Student, binarize::magnitudes},
     training::{Checkpoint, train},
 };
 use std::{path::Path, process::Command};
@@ -22,22 +22,35 @@ const OPTIONS: PackOptions = PackOptions { frames: 4, batch_norm: 0 };
 
 /// A run of a few steps on four frames.
 fn trained(folder: &Path, topology: &str) -> Recipe {
-    let lines = "stages: [{name: binary, epochs: 2, learning_rate: {peak: 1.0e-3, end: 0}}]";
-    let recipe = support::loaded(folder, topology, lines);
+    trained_with(folder, topology, "{}")
+}
+
+fn trained_with(folder: &Path, topology: &str, binarization: &str) -> Recipe {
+    let stages = "stages: [{name: binary, epochs: 2, learning_rate: {peak: 1.0e-3, end: 0}}]";
+    let recipe = support::loaded(folder, topology, &format!("binarization: {binarization}\n{stages}"));
     train(&recipe, &folder.join("run"), false).unwrap();
     recipe
 }
 
 #[test]
 fn the_engine_equals_the_graph_on_real_frames() {
-    for topology in ["darknet-yolo", "darknet-yolo-64", "mobilenet-yolo"] {
+    for (topology, binarization) in [
+        ("darknet-yolo", "{}"),
+        ("darknet-yolo-64", "{}"),
+        ("mobilenet-yolo", "{}"),
+        ("darknet-yolo-64", "{clip: false}"),
+        ("darknet-yolo-64", "{standardise: true}"),
+        ("darknet-yolo-64", "{scale: learned}"),
+        ("mobilenet-yolo", "{clip: false, standardise: true, scale: learned}"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        let recipe = trained(folder.path(), topology);
+        let recipe = trained_with(folder.path(), topology, binarization);
         let model = pack(&folder.path().join("run"), &recipe, OPTIONS).unwrap();
         let network = &model.network;
 
         let device = Device::flex();
-        let (mut student, _) = Checkpoint::student(&folder.path().join("run"), Student::new(network, &device)).unwrap();
+        let fresh = Student::new(network, recipe.binarization, &device);
+        let (mut student, _) = Checkpoint::student(&folder.path().join("run"), fresh).unwrap();
         student.set_binary(&BinaryLayers::All);
         let options = Options { mode: Mode::F32, keep_layers: true, ..Options::default() };
         let mut session = Session::new(&model, &options).unwrap();
@@ -61,7 +74,7 @@ fn the_engine_equals_the_graph_on_real_frames() {
                 for (found, expected) in found.iter().zip(&expected) {
                     assert!(
                         (found - expected).abs() <= 1e-3 * largest,
-                        "{topology} {}: {found}, the graph says {expected}",
+                        "{topology} {binarization} {}: {found}, the graph says {expected}",
                         network.layers()[index].name
                     );
                 }
@@ -86,6 +99,37 @@ fn a_packed_model_is_calibrated_binary_and_survives_its_file() {
     let path = folder.path().join("model.safetensors");
     model.save(&path).unwrap();
     assert_eq!(Model::load(&path).unwrap(), model);
+}
+
+#[test]
+fn standardised_weights_are_packed_with_other_signs_and_scales() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = trained_with(folder.path(), "darknet-yolo-64", "{standardise: true}");
+    let plain = Recipe { binarization: Binarization::default(), ..recipe.clone() };
+    let [found, plain] = [recipe, plain].map(|recipe| pack(&folder.path().join("run"), &recipe, OPTIONS).unwrap().weights);
+    for (found, plain) in found.iter().zip(&plain) {
+        if let (LayerWeights::Binary(found), LayerWeights::Binary(plain)) = (found, plain) {
+            assert!(found.bits != plain.bits && found.scale != plain.scale);
+        }
+    }
+}
+
+#[test]
+fn a_learned_scale_is_no_longer_the_mean_magnitude_and_stays_with_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = trained_with(folder.path(), "darknet-yolo-64", "{scale: learned}");
+    let run = folder.path().join("run");
+    let fresh = Student::new(&recipe.build_network().unwrap(), recipe.binarization, &Device::flex());
+    let (student, _) = Checkpoint::student(&run, fresh).unwrap();
+    let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
+    let learned: Vec<_> = student.filters.iter().filter_map(|f| f.scale.as_ref().map(|scale| (f, scale.val()))).collect();
+    assert_eq!(learned.len(), 21);
+    for (filters, scale) in learned {
+        assert_ne!(values(scale), values(magnitudes(filters.latent.val()).flatten(0, 3)));
+    }
+    let plain = Recipe { binarization: Binarization::default(), ..recipe };
+    let error = pack(&run, &plain, OPTIONS).unwrap_err().to_string();
+    assert!(error.contains("student.bpk"), "{error}");
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn config(file: &Path) -> TeacherConfig {
 /// Two different pictures.
 fn batch() -> Batch {
     let count = 2 * SIZE.shape().values();
-    Batch { size: SIZE, values: (0..count).map(|at| (at % 251) as f32 / 250.0).collect(), labels: vec![Vec::new(); 2] }
+    let values = (0..count).map(|at| (at % 251) as f32 / 250.0).collect();
+    Batch { size: SIZE, values, labels: vec![Vec::new(); 2], unlabelled: vec![Vec::new(); 2] }
 }
 
 fn features(config: &TeacherConfig, taps: &[&str], batch: &Batch) -> Result<Vec<FeatureMap>, TeacherError> {
@@ -112,7 +113,7 @@ fn what_is_wrong_is_named() {
     fails(&good, "conv11", &batch(), &["teacher.onnx", "'conv11'", "inspect"]);
     fails(&good, "reorg27.split", &batch(), &["'reorg27.split'", "not a feature map"]);
     let large = InputSize { width: 128, height: 64 };
-    let wide = Batch { size: large, values: vec![0.0; 2 * large.shape().values()], labels: vec![Vec::new(); 2] };
+    let wide = Batch { size: large, values: vec![0.0; 2 * large.shape().values()], ..batch() };
     fails(&good, "conv10", &wide, &["96x64", "128x64"]);
     let nhwc = TeacherInput { layout: Layout::Nhwc, ..TeacherInput::default() };
     fails(

@@ -25,13 +25,14 @@ stages:
   - {name: binary, epochs: 3, learning_rate: {peak: 1.0e-3, end: 0}}
 ";
 
-/// The same with the other optimiser, a moving average, windows of two sizes and a rate that falls in steps.
+/// The same with the other optimiser and the other kind of binary weights, a moving average, windows of two sizes and a rate that falls in steps.
 const SGD_STAGES: &str = "
 seed: 5
 shards: 2
 windows: [64x64, 96x64]
 optimizer: {kind: sgd, momentum: 0.9, weight_decay: 5.0e-4, clip_norm: 5}
 ema: 0.9
+binarization: {clip: false, standardise: true, scale: learned}
 data: {train: [{path: set, repeat: 4}], validation: [{path: set}], classes: {Car: car}}
 validate_every: 1
 stages:
@@ -42,7 +43,7 @@ stages:
 /// Bits of every weight, running statistic and moving average of a run, and how far it has come.
 fn state(run: &Path, recipe: &Recipe) -> (Vec<u32>, Progress) {
     let network = recipe.build_network().unwrap();
-    let student = Student::new(&network, &Device::flex());
+    let student = Student::new(&network, recipe.binarization, &Device::flex());
     let bits = |name: &str| {
         let record = ModuleRecord::load(run.join("checkpoint").join(name)).unwrap();
         bits::bits(&student.clone().try_load_record(record).unwrap())

@@ -6,7 +6,7 @@ use burn::{
 };
 use onebit_detector::{
     model_file::{FullWeights, LayerWeights, Model},
-    network::{InputSize, NetworkSpec, Topology},
+    network::{Description, InputSize, Layer, Network, NetworkSpec, Source, Topology},
     onnx::{self, Outputs},
 };
 use onebit_distill::{
@@ -15,7 +15,7 @@ use onebit_distill::{
     recipe::{Provider, Recipe, TeacherConfig, TeacherInput},
     student::Student,
     teacher::Teacher,
-    training::{Checkpoint, Learner, Progress, TrainError, train},
+    training::{Checkpoint, Learner, Progress, TeacherFile, TrainError, train},
     transfer::{Transfer, TransferError},
 };
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
@@ -128,6 +128,70 @@ fn terms_follow_their_stages_and_the_start_is_that_of_a_student_alone() {
     }
 }
 
+/// The layers of [`teacher`] before its space-to-depth, which ONNX files of this project have for one size alone.
+fn convolutional_teacher() -> Model {
+    let whole = teacher(SIZE).network;
+    let count = whole.layers().iter().position(|layer| layer.name == "conv16").unwrap() + 1;
+    let prediction = whole.layers().last().unwrap().clone();
+    let mut layers = whole.layers()[..count].to_vec();
+    layers.push(Layer { inputs: vec![Source::Layer(count - 1)], ..prediction });
+    let (name, classes, head) = (whole.name().to_owned(), whole.classes().to_vec(), whole.head().clone());
+    Model::random(Network::new(Description { name, input: SIZE, classes, layers, head }).unwrap(), 9)
+}
+
+/// A teacher for pictures of 64x64 becomes one for any size: its convolutions and pools take any, and in ONNX's protobuf the
+/// dimension `08 40` (64) and the unnamed one `12 00` are of the same length.
+fn take_any_size(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let (fixed, free) = ([0x0a, 2, 0x08, 64, 0x0a, 2, 0x08, 64], [0x0a, 2, 0x12, 0, 0x0a, 2, 0x12, 0]);
+    let at: Vec<_> = (0..bytes.len() - fixed.len()).filter(|at| bytes[*at..].starts_with(&fixed)).collect();
+    let [at] = at[..] else { panic!("the input is declared once, not {} times", at.len()) };
+    bytes[at..][..free.len()].copy_from_slice(&free);
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_teacher_of_any_size_teaches_in_windows_of_several_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "
+windows: [64x64, 96x64, 64x128]
+data: {train: [{path: set, repeat: 12}], classes: {Car: car}}
+teacher: {file: teacher.onnx}
+transfer:
+  - {teacher: conv8, student: conv8, loss: pkd, weight: 1}
+  - {teacher: conv10, student: conv16, loss: attention, weight: 1}
+  - {teacher: conv16, student: conv10, loss: l2, weight: 1}
+stages: [{name: binary, epochs: 1, learning_rate: {peak: 1.0e-3, end: 0}}]";
+    let recipe = recipe(folder.path(), lines);
+    let run = folder.path().join("run");
+    assert!(failed(&recipe, &run).contains("reads pictures of 64x64, not of 96x64"));
+    assert!(!run.exists(), "refused before the run begins, though the first window fits");
+
+    write(folder.path(), &convolutional_teacher());
+    take_any_size(&folder.path().join("teacher.onnx"));
+    train(&recipe, &run, false).unwrap();
+    let steps = columns(&run.join("steps.csv"));
+    for name in ["pkd_conv8", "attention_conv16", "l2_conv10"] {
+        assert_eq!(steps[name].len(), 24);
+        assert!(steps[name].iter().all(|value| *value > 0.0 && value.is_finite()), "{name}: {:?}", steps[name]);
+    }
+
+    // What it gives for another size is what a teacher made for that size gives.
+    let wide = InputSize { width: 96, height: 64 };
+    let other = folder.path().join("wide.onnx");
+    fs::write(&other, onnx::export(&teacher(wide), Outputs::Last).unwrap()).unwrap();
+    let values = (0..wide.shape().values()).map(|at| (at % 251) as f32 / 250.0).collect();
+    let batch = Batch { size: wide, values, labels: vec![Vec::new()], unlabelled: vec![Vec::new()] };
+    let config = recipe.teacher.clone().unwrap();
+    let [free, fixed] = [config.file.clone(), other].map(|file| {
+        let config = TeacherConfig { file, ..config.clone() };
+        Teacher::load(&config, vec!["conv10".into()]).unwrap().features(&batch).unwrap().remove(0)
+    });
+    assert_eq!((free.shape, free.shape[2..].to_vec()), (fixed.shape, vec![8, 12]));
+    let largest = fixed.values.iter().fold(0f32, |m, v| m.max(v.abs()));
+    assert!(free.values.iter().zip(&fixed.values).all(|(a, b)| (a - b).abs() <= 1e-5 * largest));
+}
+
 #[test]
 fn a_run_with_adapters_killed_at_any_moment_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +203,7 @@ fn a_run_with_adapters_killed_at_any_moment_ends_with_the_same_bits() {
     let state = |run: &Path| -> (Vec<u32>, Vec<u32>, Progress) {
         let network = recipe.build_network().unwrap();
         let adapters = Transfer::open(&recipe, &network).unwrap().unwrap().adapters(&Device::flex());
-        let learner = Learner { student: Student::new(&network, &Device::flex()), adapters };
+        let learner = Learner { student: Student::new(&network, recipe.binarization, &Device::flex()), adapters };
         let Checkpoint { learner, progress, .. } = Checkpoint::load(run, learner, AdamConfig::new().init()).unwrap();
         (bits::bits(&learner.student), bits::bits(&learner.adapters), progress)
     };
@@ -160,6 +224,87 @@ fn adapters_and_teacher_are_left_behind_when_packing() {
     assert_eq!(kept, recipe);
     let model = pack(&run, &kept, Options { frames: 4, batch_norm: 0 }).unwrap();
     assert_eq!(model.network, recipe.build_network().unwrap());
+    let sha256 = TeacherFile::of(&run).unwrap().unwrap().sha256;
+    assert_eq!(model.provenance.teacher, format!("teacher.onnx, SHA-256 {sha256}"));
+}
+
+#[test]
+fn an_unlabelled_set_teaches_by_its_features_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    // The files of labels that the set has are not looked at.
+    let lines = "
+data: {train: [{path: set, unlabelled: true, repeat: 4}], classes: {Car: car}, oversample: {car: 3}}
+augmentation: {focus: 1, mosaic: 0.5}
+teacher: {file: teacher.onnx}
+transfer: [{teacher: conv16, student: conv16, loss: pkd, weight: 1}]
+stages:
+  - {name: first, epochs: 1, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}
+  - {name: second, epochs: 1, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}";
+    let mut recipe = recipe(folder.path(), lines);
+    let run = folder.path().join("run");
+    let network = recipe.build_network().unwrap();
+    let stages = recipe.stages.clone();
+    let mut weights_after = |count: usize| {
+        recipe.stages = stages[..count].to_vec();
+        train(&recipe, &run, count > 1).unwrap();
+        let fresh = Student::new(&network, recipe.binarization, &Device::flex());
+        let (student, _) = Checkpoint::student(&run, fresh).unwrap();
+        student.filters.iter().map(|filters| killing::bits(&filters.latent)).collect::<Vec<_>>()
+    };
+    let (earlier, later) = (weights_after(1), weights_after(2));
+    let last = earlier.len() - 1;
+    assert_eq!(earlier[last], later[last], "the prediction has no gradient");
+    assert_ne!(earlier[0], later[0]);
+
+    let steps = columns(&run.join("steps.csv"));
+    for name in ["coords", "object", "no_object", "class"] {
+        assert_eq!(steps[name], vec![0.0; 16], "{name}");
+    }
+    assert!(steps["pkd_conv16"].iter().all(|value| *value > 0.0));
+
+    // Without a teacher there is nothing to learn from it; in full precision it is left out.
+    let alone = Recipe { teacher: None, transfer: Vec::new(), ..recipe.clone() };
+    let error = alone.check().unwrap_err().to_string();
+    assert!(error.starts_with("data.train[0].unlabelled: needs the key 'transfer'"), "{error}");
+    assert!(recipe.in_full_precision().data.train.is_empty());
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_teacher_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe(folder.path(), &one_tap("{teacher: conv10, student: conv10, loss: pkd, weight: 1}"));
+    let run = folder.path().join("run");
+    recipe.stages[0].epochs = 1;
+    train(&recipe, &run, false).unwrap();
+    let check =
+        || Command::new("sha256sum").arg("--check").arg(run.join("teacher.sha256")).output().unwrap().status.success();
+    assert!(check(), "what is kept is the file's SHA-256, as coreutils computes it");
+    let kept = TeacherFile::of(&run).unwrap().unwrap();
+
+    // Another teacher under the same name.
+    let [own, moved] = ["teacher.onnx", "moved.onnx"].map(|name| folder.path().join(name));
+    fs::rename(&own, &moved).unwrap();
+    let network = NetworkSpec { width: 0.25, input: SIZE, ..NetworkSpec::preset(Topology::DarknetYolo64) }.build().unwrap();
+    write(folder.path(), &Model::random(network, 10));
+    assert!(!check());
+    let before = fs::read(run.join("recipe.yaml")).unwrap();
+    recipe.stages[0].epochs = 2;
+    let error = train(&recipe, &run, true).unwrap_err();
+    let TrainError::OtherTeacher { kept: wanted, found } = &error else { panic!("{error}") };
+    assert_eq!(*wanted, kept);
+    assert_eq!(found.path, own);
+    let message = error.to_string();
+    assert!(message.contains(&kept.sha256) && message.contains(&found.sha256) && kept.sha256 != found.sha256, "{message}");
+    assert_eq!(fs::read(run.join("recipe.yaml")).unwrap(), before, "nothing of the run was changed");
+
+    // Its own one, wherever it lies.
+    recipe.set_teacher(&moved);
+    train(&recipe, &run, true).unwrap();
+    assert_eq!(TeacherFile::of(&run).unwrap().unwrap(), kept);
+
+    fs::write(run.join("teacher.sha256"), "abc  teacher.onnx").unwrap();
+    let error = train(&recipe, &run, true).unwrap_err().to_string();
+    assert!(error.contains("teacher.sha256"), "{error}");
 }
 
 /// One tap of the whole network.
@@ -258,14 +403,15 @@ fn a_trained_teacher_is_exported_with_its_taps() {
     // What ONNX Runtime gives is what the graph gives in evaluation.
     let recipe = Recipe::load(&run.join("recipe.yaml")).unwrap();
     let network = recipe.build_network().unwrap();
-    let (student, _) = Checkpoint::student(&run, Student::new(&network, &Device::flex())).unwrap();
+    let (student, _) = Checkpoint::student(&run, Student::new(&network, recipe.binarization, &Device::flex())).unwrap();
     let values: Vec<f32> = (0..SIZE.shape().values()).map(|at| (at % 251) as f32 / 250.0).collect();
     let image = Tensor::from_data(TensorData::new(values.clone(), [1, 3, SIZE.height, SIZE.width]), &Device::flex());
     let graph = student.forward_all(image);
     let config = TeacherConfig { file: file.clone(), input: TeacherInput::default(), provider: Provider::Cpu, threads: 1 };
     let taps = ["conv10", "conv16", "prediction"];
     let mut teacher = Teacher::load(&config, taps.map(str::to_owned).to_vec()).unwrap();
-    let maps = teacher.features(&Batch { size: SIZE, values, labels: vec![Vec::new()] }).unwrap();
+    let picture = Batch { size: SIZE, values, labels: vec![Vec::new()], unlabelled: vec![Vec::new()] };
+    let maps = teacher.features(&picture).unwrap();
     for (name, map) in taps.iter().zip(maps) {
         let layer = network.layers().iter().position(|layer| layer.name == *name).unwrap();
         let expected: Vec<f32> = graph[layer].clone().into_data().try_to_vec().unwrap();

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use onebit_detector::network::{InputSize, Network, NetworkSpec, Topology};
 use onebit_distill::{
+    recipe::Binarization,
     student::Student,
     training::{Checkpoint, TrainError, train},
     weights::{self, Filled, WeightsError},
@@ -32,7 +33,7 @@ fn written(folder: &Path) -> Value {
 }
 
 fn load(path: &Path, network: &Network) -> Result<(Student, Filled), WeightsError> {
-    weights::load(path, network, Student::new(network, &Device::flex()))
+    weights::load(path, network, Student::new(network, Binarization::default(), &Device::flex()))
 }
 
 fn vector(value: &Value) -> Vec<f32> {
@@ -67,7 +68,7 @@ fn a_backbone_fills_the_first_layers() {
     written(folder.path());
     let network = network(3);
     let (whole, _) = load(&folder.path().join("net.weights"), &network).unwrap();
-    let fresh = Student::new(&network, &Device::flex());
+    let fresh = Student::new(&network, Binarization::default(), &Device::flex());
     let up_to_conv22: usize = (0..18).map(|at| values(&whole, at)).sum();
     let bytes = fs::read(folder.path().join("net.weights")).unwrap();
     let backbone = folder.path().join("darknet19_448.conv.23");
@@ -182,7 +183,7 @@ stages: [{name: full, epochs: 1, binary: none, learning_rate: {peak: 1.0e-30, en
     let run = folder.path().join("run");
     train(&recipe, &run, false).unwrap();
     let network = recipe.build_network().unwrap();
-    let (trained, _) = Checkpoint::student(&run, Student::new(&network, &Device::flex())).unwrap();
+    let (trained, _) = Checkpoint::student(&run, Student::new(&network, Binarization::default(), &Device::flex())).unwrap();
     let (whole, _) = load(&folder.path().join("net.weights"), &network).unwrap();
     for (trained, whole) in trained.filters.iter().zip(&whole.filters) {
         assert_eq!(trained.latent.val().into_data(), whole.latent.val().into_data());

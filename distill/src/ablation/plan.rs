@@ -215,6 +215,10 @@ fn tap_variants(base: &Value) -> Result<Vec<Variant>, PlanError> {
         if chosen.is_empty() {
             mapping.remove("teacher");
             mapping.remove("transfer");
+            // Nothing is learned from a set without labels then.
+            let sets = recipe.get_mut("data").and_then(|data| data.get_mut("train")).and_then(Value::as_sequence_mut);
+            sets.into_iter()
+                .for_each(|sets| sets.retain(|set| set.get("unlabelled").and_then(Value::as_bool) != Some(true)));
         } else {
             mapping.insert("transfer".into(), Value::Sequence(chosen.to_vec()));
         }
@@ -251,7 +255,7 @@ mod tests {
 
     const RECIPE: &str = "
 network: {topology: darknet-yolo, width: 0.125, input: 64x64}
-data: {train: [{path: set}], classes: {Car: car}}
+data: {train: [{path: set}, {path: more, unlabelled: true}], classes: {Car: car}}
 teacher: {file: teacher.onnx}
 transfer:
   - {teacher: a, student: conv8, loss: pkd, weight: 5}
@@ -275,7 +279,7 @@ seeds: [1, 2]
 taps: true
 variants:
   wide: {network: {width: 0.25}}
-  alone: {teacher: null, transfer: null}
+  alone: {teacher: null, transfer: null, data: {train: [{path: set}]}}
 evaluation: [{name: test, path: set}]
 ";
         let trials = plan(folder.path(), text).trials().unwrap();
@@ -289,6 +293,7 @@ evaluation: [{name: test, path: set}]
         assert_eq!((taps(0), taps(4), taps(5)), (vec!["a", "b"], vec!["b"], vec!["a", "b"]));
         for alone in [1, 2] {
             assert!(taps(alone).is_empty() && trials[alone].recipe.teacher.is_none());
+            assert_eq!(trials[alone].recipe.data.train.len(), 1, "without a teacher not the unlabelled set");
         }
     }
 

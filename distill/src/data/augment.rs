@@ -22,6 +22,8 @@ pub struct Sample {
     pub picture: Picture,
     /// Objects and ignore regions, cut at its border.
     pub labels: Vec<Label>,
+    /// Where it shows frames of unlabelled sets, what lies beside them in their part of a mosaic included.
+    pub unlabelled: Vec<BBox>,
 }
 
 /// Makes pictures from the frames of a data set.
@@ -70,7 +72,9 @@ impl Sampler {
         let view = ImageView::from_rgb(&image).expect("a decoded image has pixels");
         let (picture, place) = Resampler::new(self.input, Preprocessing::default()).picture(&view);
         let labels = frame.labels.iter().map(|label| Label { bbox: place.to_input(label.bbox), ..*label });
-        Ok(Sample { picture: Picture::from_rgb(&picture), labels: labels.collect() })
+        let picture = Picture::from_rgb(&picture);
+        let unlabelled = frame.unlabelled.then(|| Rect::all(self.input).bbox()).into_iter().collect();
+        Ok(Sample { picture, labels: labels.collect(), unlabelled })
     }
 
     /// A picture of the window's size for training. Everything left to chance follows from `seed`.
@@ -78,12 +82,13 @@ impl Sampler {
     /// # Errors
     /// If an image cannot be decoded; names the file.
     pub fn augmented(&self, frame: usize, window: InputSize, seed: u64) -> Result<Sample, DataError> {
-        let mut sample = Sample { picture: Picture::grey(window), labels: Vec::new() };
+        let mut sample = Sample { picture: Picture::grey(window), labels: Vec::new(), unlabelled: Vec::new() };
         for part in self.parts(frame, window, seed) {
             sample.picture.draw(&images::decode(&part.frame.image)?, &part.map, part.rect);
             let [hue, saturation, exposure] = part.colour;
             sample.picture.recolour(hue, saturation, exposure, part.rect);
             sample.labels.extend(self.seen(&part));
+            sample.unlabelled.extend(part.frame.unlabelled.then(|| part.rect.bbox()));
         }
         Ok(sample)
     }
@@ -166,6 +171,10 @@ impl Sampler {
 impl Rect {
     pub(super) fn all(size: InputSize) -> Self {
         Self { x0: 0, y0: 0, x1: size.width, y1: size.height }
+    }
+
+    fn bbox(self) -> BBox {
+        BBox::from_corners([self.x0, self.y0, self.x1, self.y1].map(|edge| edge as f32))
     }
 
     fn clip(self, [left, top, right, bottom]: [f32; 4]) -> [f32; 4] {
@@ -253,8 +262,14 @@ mod tests {
         );
         let bbox = BBox::from_corners(OBJECT.map(|edge| edge as f32));
         let label = Label { bbox, class: Some(0), weight: 1.0 };
-        let frame =
-            Frame { image: folder.join("frame.png"), size: [120, 80], labels: vec![label], aspect: None, scale: None };
+        let frame = Frame {
+            image: folder.join("frame.png"),
+            size: [120, 80],
+            labels: vec![label],
+            unlabelled: false,
+            aspect: None,
+            scale: None,
+        };
         let recipe: Recipe = serde_yaml::from_str(&yaml).unwrap();
         Sampler::new(Dataset { frames: vec![frame], epoch: vec![0], broken: 0 }, &recipe)
     }
@@ -329,6 +344,25 @@ mod tests {
             assert_near(white(&sample.picture, Rect::all(sample.picture.size)), sample.labels[0].bbox);
             prop_assert_eq!(&sampler.augmented_labels(0, WINDOW, seed), &sample.labels);
             prop_assert_eq!(sampler.augmented(0, WINDOW, seed).unwrap(), sample, "all chance comes from the seed");
+        }
+
+        #[test]
+        fn parts_of_unlabelled_frames_are_known(seed: u64) {
+            let folder = tempfile::tempdir().unwrap();
+            for mosaic in [false, true] {
+                let mut sampler = sampler(folder.path(), mosaic);
+                let Dataset { frames, epoch, .. } = &mut sampler.dataset;
+                frames.push(Frame { labels: Vec::new(), unlabelled: true, ..frames[0].clone() });
+                epoch.push(1);
+                let Sample { labels, unlabelled, .. } = sampler.augmented(1, WINDOW, seed).unwrap();
+                prop_assert_eq!(labels.len() + unlabelled.len(), if mosaic { 4 } else { 1 });
+                prop_assert!(labels.iter().all(|label| unlabelled.iter().all(|part| part.intersection(&label.bbox) < 0.1)));
+                let whole = Rect::all(WINDOW).bbox();
+                prop_assert!(unlabelled.iter().all(|part| part.intersection(&whole) == part.area()));
+                if !mosaic || labels.is_empty() {
+                    prop_assert_eq!(unlabelled.iter().map(BBox::area).sum::<f32>(), whole.area());
+                }
+            }
         }
 
         #[test]

@@ -29,6 +29,8 @@ pub struct Frame {
     pub size: [u32; 2],
     /// What is in it, in pixels of the file.
     pub labels: Vec<Label>,
+    /// Nobody has looked at what is in it.
+    pub unlabelled: bool,
     /// Width over height of the scene, if the file was stretched.
     pub aspect: Option<f32>,
     /// Range of enlargement, if the set has its own.
@@ -109,7 +111,8 @@ impl Frame {
             };
             Some(Label { bbox: object.bbox, class, weight: object.weight })
         });
-        Self { image: entry.image, size: entry.size, labels: labels.collect(), aspect: set.aspect, scale: set.scale }
+        let SetConfig { unlabelled, aspect, scale, .. } = *set;
+        Self { image: entry.image, size: entry.size, labels: labels.collect(), unlabelled, aspect, scale }
     }
 
     /// The factor by which the detector's letterbox enlarges the image.
@@ -183,6 +186,21 @@ mod tests {
         let mut times = BTreeMap::new();
         dataset.epoch.iter().for_each(|frame| *times.entry(*frame).or_insert(0) += 1);
         assert_eq!(times, BTreeMap::from([(0, 2), (1, 6)]));
+    }
+
+    #[test]
+    fn an_unlabelled_set_needs_no_label_files_and_minds_none() {
+        let folder = folder(&[&format!("Walker 0 0 -10 1 2 3 4 {REST}"), "no label", "Car 0"]);
+        fs::remove_file(folder.path().join("label_2/2.txt")).unwrap();
+        let load =
+            |layout: &str| load_with(folder.path(), &format!("{{path: ., unlabelled: true, repeat: 2, {layout}}}"), "stop");
+        for layout in ["format: kitti", "format: yolo, images: image_2", "format: coco, images: image_2"] {
+            let dataset = load(layout).unwrap();
+            assert_eq!(dataset.epoch, [0, 0, 1, 1, 2, 2], "{layout}: nothing is known that could be oversampled");
+            assert!(dataset.frames.iter().all(|frame| frame.unlabelled && frame.labels.is_empty() && frame.size == [1, 1]));
+        }
+        let error = load("images: label_2").unwrap_err().to_string();
+        assert!(error.contains("label_2"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Batches, made ahead of time by threads of their own.
 
 use super::{DataError, Label, Sample, Sampler};
-use onebit_detector::network::InputSize;
+use onebit_detector::{detection::BBox, network::InputSize};
 use rand::{Rng, RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -26,15 +26,18 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// Objects and ignore regions of each picture, in pixels of the picture.
     pub labels: Vec<Vec<Label>>,
+    /// Parts of each picture of which nobody knows what they show, in pixels of the picture.
+    pub unlabelled: Vec<Vec<BBox>>,
 }
 
 impl Batch {
     fn new(samples: Vec<Sample>) -> Self {
         let size = samples[0].picture.size;
-        let mut batch = Self { size, values: Vec::new(), labels: Vec::new() };
+        let mut batch = Self { size, values: Vec::new(), labels: Vec::new(), unlabelled: Vec::new() };
         for sample in samples {
             batch.values.extend(sample.picture.values);
             batch.labels.push(sample.labels);
+            batch.unlabelled.push(sample.unlabelled);
         }
         batch
     }
@@ -48,6 +51,7 @@ impl Batch {
                 size: self.size,
                 values: self.values.drain(..values).collect(),
                 labels: self.labels.drain(..pictures).collect(),
+                unlabelled: self.unlabelled.drain(..pictures).collect(),
             })
             .collect()
     }
@@ -156,7 +160,7 @@ mod tests {
         let frame = |number: u8| {
             let image = folder.join(format!("{number}.png"));
             RgbImage::from_pixel(32, 32, Rgb([number; 3])).save(&image).unwrap();
-            Frame { image, size: [32, 32], labels: Vec::new(), aspect: None, scale: None }
+            Frame { image, size: [32, 32], labels: Vec::new(), unlabelled: false, aspect: None, scale: None }
         };
         let frames: Vec<_> = (0..frames).map(frame).collect();
         Arc::new(Sampler::new(Dataset { epoch: (0..frames.len()).collect(), frames, broken: 0 }, &recipe))
@@ -219,6 +223,7 @@ mod tests {
         let two = Batch {
             values: [batch.values.clone(), vec![2.0; batch.values.len()]].concat(),
             labels: vec![vec![]; 2],
+            unlabelled: vec![vec![]; 2],
             ..batch
         };
         let parts = two.split(2);

@@ -61,10 +61,11 @@ impl RegionLoss {
         let values = values.as_slice::<f32>().expect("the graph computes in f32");
         let mut slots = Slots::new(self, pictures, rows, columns);
         let cell = (batch.size.width as f32 / columns as f32, batch.size.height as f32 / rows as f32);
-        for (picture, labels) in batch.labels.iter().enumerate() {
+        for (picture, (labels, unlabelled)) in batch.labels.iter().zip(&batch.unlabelled).enumerate() {
             let values = &values[picture * channels * rows * columns..][..channels * rows * columns];
-            let labels: Vec<_> = labels.iter().map(|label| in_cells(label, cell)).collect();
-            slots.fill(self, picture, values, &labels, seen < self.config.warmup_samples);
+            let labels: Vec<_> = labels.iter().map(|label| Label { bbox: in_cells(&label.bbox, cell), ..*label }).collect();
+            let unlabelled: Vec<_> = unlabelled.iter().map(|part| in_cells(part, cell)).collect();
+            slots.fill(self, picture, values, &labels, &unlabelled, seen < self.config.warmup_samples);
         }
         slots.into_targets(&device)
     }
@@ -90,10 +91,9 @@ impl RegionLoss {
     }
 }
 
-/// A label with its box in grid cells.
-fn in_cells(label: &Label, (width, height): (f32, f32)) -> Label {
-    let BBox { cx, cy, w, h } = label.bbox;
-    Label { bbox: BBox { cx: cx / width, cy: cy / height, w: w / width, h: h / height }, ..*label }
+/// A box in grid cells.
+fn in_cells(bbox: &BBox, (width, height): (f32, f32)) -> BBox {
+    BBox { cx: bbox.cx / width, cy: bbox.cy / height, w: bbox.w / width, h: bbox.h / height }
 }
 
 /// The targets while they are being filled: planes of `rows · columns` values.
@@ -131,12 +131,26 @@ impl Slots {
         }
     }
 
-    /// Fills one picture's part. `values` are its outputs, `labels` are in grid cells.
-    fn fill(&mut self, loss: &RegionLoss, picture: usize, values: &[f32], labels: &[Label], warmup: bool) {
+    /// Fills one picture's part. `values` are its outputs, `labels` and `unlabelled` are in grid cells.
+    fn fill(
+        &mut self,
+        loss: &RegionLoss,
+        picture: usize,
+        values: &[f32],
+        labels: &[Label],
+        unlabelled: &[BBox],
+        warmup: bool,
+    ) {
         let config = &loss.config;
         let (objects, ignored): (Vec<&Label>, Vec<&Label>) = labels.iter().partition(|label| label.class.is_some());
         let (rows, columns) = (self.rows, self.columns);
-        let slots = (0..rows * columns).flat_map(|at| (0..loss.anchors.len()).map(move |anchor| (anchor, at)));
+        // Where nobody has looked, whatever the box of a cell, also one that reaches out of the picture, is neither right
+        // nor wrong.
+        let cells = (0..rows * columns).filter(|at| {
+            let (x, y) = ((at % columns) as f32 + 0.5, (at / columns) as f32 + 0.5);
+            !unlabelled.iter().map(BBox::corners).any(|[x0, y0, x1, y1]| (x0..x1).contains(&x) && (y0..y1).contains(&y))
+        });
+        let slots = cells.flat_map(|at| (0..loss.anchors.len()).map(move |anchor| (anchor, at)));
         for (anchor, at) in slots {
             let bbox = predicted(loss, values, anchor, at, rows, columns);
             let known = objects.iter().any(|label| label.bbox.iou(&bbox) > config.ignore_iou);
@@ -246,7 +260,8 @@ mod tests {
 
     /// One picture of 128x128 pixels: 4x4 cells.
     fn batch(labels: Vec<Label>) -> Batch {
-        Batch { size: InputSize { width: 128, height: 128 }, values: Vec::new(), labels: vec![labels] }
+        let size = InputSize { width: 128, height: 128 };
+        Batch { size, values: Vec::new(), labels: vec![labels], unlabelled: vec![Vec::new()] }
     }
 
     fn label(corners: [f32; 4], class: Option<usize>, weight: f32) -> Label {
@@ -298,6 +313,31 @@ mod tests {
         let weights: Vec<f32> = targets.no_object_weight.into_data().try_to_vec().unwrap();
         let quiet: Vec<_> = (0..16).filter(|at| weights[*at] == 0.0).collect();
         assert_eq!(quiet, [5]);
+    }
+
+    /// Wild boxes, also such that mostly lie outside the picture, in the first samples and later.
+    #[test]
+    fn an_unlabelled_picture_has_no_gradient() {
+        let loss = loss(&[(1.0, 1.0), (2.0, 4.0)]);
+        let device = Device::flex().autodiff();
+        for seen in [0, AFTER_WARMUP] {
+            let output = Tensor::<4>::random([1, 14, 4, 4], Distribution::Normal(0.0, 3.0), &device).require_grad();
+            let gradient = |unlabelled: Vec<BBox>| {
+                let batch = Batch { unlabelled: vec![unlabelled], ..batch(vec![]) };
+                let terms = loss.terms(output.clone(), loss.targets(&output, &batch, seen));
+                let total = terms.into_iter().map(|(_, term)| term).reduce(|a, b| a + b).unwrap();
+                output.grad(&total.backward()).unwrap().into_data().try_to_vec::<f32>().unwrap()
+            };
+            let whole = BBox::from_corners([0.0, 0.0, 128.0, 128.0]);
+            assert!(gradient(vec![whole]).iter().all(|value| *value == 0.0));
+            let labelled = gradient(vec![]);
+            assert!((0..16).all(|at| labelled[4 * 16 + at] > 0.0), "objectness is pushed down where there is nothing");
+            // A part of a mosaic: the cells whose centres lie in it, here the left half.
+            let half = gradient(vec![BBox::from_corners([0.0, 0.0, 60.0, 128.0])]);
+            for (index, (half, labelled)) in half.into_iter().zip(labelled).enumerate() {
+                assert_eq!(half, if index % 4 < 2 { 0.0 } else { labelled });
+            }
+        }
     }
 
     #[test]
@@ -371,6 +411,7 @@ mod tests {
         let mut batch =
             batch(vec![label([48.0, 0.0, 112.0, 96.0], Some(1), 0.7), label([5.0, 70.0, 40.0, 99.0], Some(0), 1.0)]);
         batch.labels.push(vec![label([64.0, 64.0, 128.0, 128.0], None, 1.0)]);
+        batch.unlabelled.push(Vec::new());
         for seen in [0, AFTER_WARMUP] {
             let targets = loss.targets(&output, &batch, seen);
             let RegionTargets { coords, coords_weight, object, object_weight, no_object_weight, class_weight } = &targets;

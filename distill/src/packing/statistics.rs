@@ -60,7 +60,7 @@ stages: [{name: binary, epochs: 1, learning_rate: {peak: 1.0e-3, end: 0}}]";
         let recipe = Recipe::load(&path).unwrap();
         let network = recipe.build_network().unwrap();
         let device = Device::flex().autodiff();
-        let student = Student::new(&network, &device);
+        let student = Student::new(&network, recipe.binarization, &device);
 
         let sampler = Sampler::new(Dataset::load(&recipe.data, &recipe.data.train, network.classes()).unwrap(), &recipe);
         let sampler = Arc::new(sampler);

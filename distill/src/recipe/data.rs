@@ -91,6 +91,9 @@ pub struct SetConfig {
     /// Object types by number, for [`Format::Yolo`]; without them, the `names` of the set's `data.yaml`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// No labels are looked for. Nobody knows what the images show, so that only a teacher's features are learned from them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlabelled: bool,
     /// Times that an epoch shows the set.
     #[serde(default = "default_repeat")]
     pub repeat: usize,
@@ -112,7 +115,8 @@ impl DataConfig {
         }
     }
 
-    pub(super) fn check(&self, network: &Network) -> Result<(), RecipeError> {
+    /// `taught`: is there a teacher to learn from?
+    pub(super) fn check(&self, network: &Network, taught: bool) -> Result<(), RecipeError> {
         let classes = network.classes();
         let known = |name: &str| classes.iter().any(|class| class == name);
         let reserved = [IGNORE, BACKGROUND];
@@ -134,6 +138,14 @@ impl DataConfig {
                 set.check(&format!("data.{list}[{index}]"))?;
             }
         }
+        for (index, _) in self.train.iter().enumerate().filter(|(_, set)| set.unlabelled) {
+            let key = format!("data.train[{index}].unlabelled");
+            check(taught, key, "needs the key 'transfer': without a teacher nothing is learned from such a set")?;
+        }
+        for (index, set) in self.validation.iter().enumerate() {
+            let key = format!("data.validation[{index}].unlabelled");
+            check(!set.unlabelled, key, "without labels there is no loss to measure")?;
+        }
         Ok(())
     }
 }
@@ -142,7 +154,8 @@ impl SetConfig {
     /// A set in KITTI layout.
     pub fn kitti(path: PathBuf) -> Self {
         let (format, repeat) = (Format::Kitti, default_repeat());
-        Self { path, format, images: None, labels: None, names: Vec::new(), repeat, aspect: None, scale: None }
+        let (images, labels, names) = (None, None, Vec::new());
+        Self { path, format, images, labels, names, unlabelled: false, repeat, aspect: None, scale: None }
     }
 
     /// Folder of the images within the set.
@@ -167,6 +180,8 @@ impl SetConfig {
     fn check(&self, key: &str) -> Result<(), RecipeError> {
         let named = self.names.is_empty() || self.format == Format::Yolo;
         check(named, format!("{key}.names"), "only label files of format yolo have numbers in place of names")?;
+        let nameless = self.labels.is_none() && self.names.is_empty();
+        check(!self.unlabelled || nameless, format!("{key}.unlabelled"), "such a set has no 'labels' and no 'names'")?;
         check((1..=1000).contains(&self.repeat), format!("{key}.repeat"), "must be 1 to 1000")?;
         if let Some(aspect) = self.aspect {
             check(aspect > 0.1 && aspect < 10.0, format!("{key}.aspect"), "must be between 0.1 and 10")?;

@@ -16,6 +16,7 @@ impl Student {
 impl Filters {
     fn moved_toward(mut self, newer: &Self, share: f64) -> Self {
         self.latent = moved(self.latent, &newer.latent, share);
+        self.scale = self.scale.zip(newer.scale.as_ref()).map(|(old, new)| moved(old, new, share));
         self.norm = self.norm.zip(newer.norm.as_ref()).map(|(old, new)| Norm {
             scale: moved(old.scale, &new.scale, share),
             shift: moved(old.shift, &new.shift, share),
@@ -35,6 +36,7 @@ fn moved<const D: usize>(old: Param<Tensor<D>>, new: &Param<Tensor<D>>, share: f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::{Binarization, FilterScale};
     use burn::{
         module::{Module, ModuleVisitor},
         tensor::Device,
@@ -57,7 +59,8 @@ mod tests {
     fn every_value_moves_by_its_share() {
         let network = NetworkSpec { width: 0.125, ..NetworkSpec::preset(Topology::DarknetYolo64) }.build().unwrap();
         let device = Device::flex().autodiff();
-        let (a, b) = (Student::new(&network, &device), Student::new(&network, &device));
+        let binarization = Binarization { scale: FilterScale::Learned, ..Binarization::default() };
+        let [a, b] = [(); 2].map(|()| Student::new(&network, binarization, &device));
         let moved = a.valid().moved_toward(&b, 0.25);
         let (a, b, moved) = (values(&a), values(&b), values(&moved));
         assert!(a.len() == moved.len() && a != b);

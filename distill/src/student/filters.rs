@@ -1,6 +1,7 @@
 //! The weights of one convolution, with its batch norm or bias and what follows.
 
 use super::{Moments, Norm, binarize, convolution};
+use crate::recipe::{Binarization, FilterScale};
 use burn::{
     module::{Module, Param},
     nn::Initializer,
@@ -13,6 +14,9 @@ use onebit_detector::network::{Activation, Convolution, Depthwise, Operation, Pr
 pub struct Filters {
     /// Full-precision weights; where the layer is binary, those behind the signs.
     pub latent: Param<Tensor<4>>,
+    /// Scale α `[filters]` of the signs, if the layer may become binary and the scale is learned. As long as the layer is in
+    /// full precision it follows the weights.
+    pub scale: Option<Param<Tensor<1>>>,
     /// Batch norm, unless there is a bias.
     pub norm: Option<Norm>,
     /// Bias `[filters]`, unless there is a batch norm.
@@ -31,18 +35,20 @@ struct Form {
     precision: Precision,
     /// It is now.
     binary: bool,
+    binarization: Binarization,
 }
 
 impl Filters {
     /// Fresh weights for a layer that reads `channels` channels; `None` if the operation has no weights.
-    pub(super) fn new(operation: &Operation, channels: usize, device: &Device) -> Option<Self> {
+    pub(super) fn new(operation: &Operation, channels: usize, binarization: Binarization, device: &Device) -> Option<Self> {
         let (shape, batch_norm, form) = match *operation {
             Operation::Convolution(Convolution { filters, kernel, stride, precision, batch_norm, activation }) => {
-                let form = Form { stride, groups: 1, activation, precision, binary: false };
+                let form = Form { stride, groups: 1, activation, precision, binary: false, binarization };
                 ([filters, channels, kernel, kernel], batch_norm, form)
             }
             Operation::Depthwise(Depthwise { stride, activation }) => {
-                let form = Form { stride, groups: channels, activation, precision: Precision::Full, binary: false };
+                let (groups, precision) = (channels, Precision::Full);
+                let form = Form { stride, groups, activation, precision, binary: false, binarization };
                 ([channels, 1, Depthwise::KERNEL, Depthwise::KERNEL], true, form)
             }
             Operation::MaxPool | Operation::SpaceToDepth { .. } | Operation::Concat => return None,
@@ -51,8 +57,11 @@ impl Filters {
         // He et al. (arXiv 1502.01852): the variance stays through layers of rectifiers.
         let gain = if form.activation == Activation::Linear { 1.0 } else { f64::sqrt(2.0) };
         let latent = Initializer::KaimingNormal { gain, fan_out_only: false };
+        let latent = latent.init_with(shape, Some(inputs * kernel * kernel), None, device);
+        let learned = form.precision == Precision::Binary && binarization.scale == FilterScale::Learned;
         Some(Self {
-            latent: latent.init_with(shape, Some(inputs * kernel * kernel), None, device),
+            scale: learned.then(|| Param::from_tensor(form.magnitudes(latent.val()).detach())),
+            latent,
             norm: batch_norm.then(|| Norm::new(filters, device)),
             bias: (!batch_norm).then(|| Initializer::Zeros.init([filters], device)),
             form,
@@ -71,7 +80,15 @@ impl Filters {
     /// The weights as the convolution uses them.
     pub fn weight(&self) -> Tensor<4> {
         let latent = self.latent.val();
-        if self.form.binary { binarize(latent) } else { latent }
+        if !self.form.binary {
+            return latent;
+        }
+        let weights = self.form.prepared(latent);
+        let scale = match &self.scale {
+            Some(scale) => scale.val().reshape([-1, 1, 1, 1]),
+            None => binarize::magnitudes(weights.clone()),
+        };
+        binarize::signs(weights) * scale
     }
 
     /// With batch norm's running statistics.
@@ -132,11 +149,27 @@ impl Filters {
         }
     }
 
-    pub(super) fn clamped(mut self) -> Self {
-        if self.form.binary {
-            // Outside the graph: a clamp within it would tie the next step's graph to this one's.
+    pub(super) fn settled(mut self) -> Self {
+        // Outside the graph: within it, the next step's graph would be tied to this one's.
+        if self.form.binary && self.form.binarization.clip {
             self.latent = self.latent.map(|w| Tensor::from_inner(w.inner().clamp(-1.0, 1.0)).require_grad());
         }
+        if !self.form.binary {
+            let magnitudes = |_| Tensor::from_inner(self.form.magnitudes(self.latent.val().inner())).require_grad();
+            self.scale = self.scale.map(|scale| scale.map(magnitudes));
+        }
         self
+    }
+}
+
+impl Form {
+    /// The weights whose signs are taken.
+    fn prepared(&self, latent: Tensor<4>) -> Tensor<4> {
+        if self.binarization.standardise { binarize::standardised(latent) } else { latent }
+    }
+
+    /// Their mean magnitudes `[filters]`.
+    fn magnitudes(&self, latent: Tensor<4>) -> Tensor<1> {
+        binarize::magnitudes(self.prepared(latent)).flatten(0, 3)
     }
 }

@@ -1,16 +1,15 @@
 //! The training graph: the layers of a [`Network`] with latent weights, batch norm and gradients.
 
 mod average;
-mod binarize;
+pub mod binarize;
 mod convolution;
 mod filters;
 mod norm;
 
-pub use binarize::binarize;
 pub use filters::Filters;
 pub use norm::{EPSILON, Moments, Norm};
 
-use crate::recipe::BinaryLayers;
+use crate::recipe::{Binarization, BinaryLayers};
 use burn::{
     module::Module,
     nn::pool::{MaxPool2d, MaxPool2dConfig},
@@ -33,10 +32,10 @@ pub struct Student {
 
 impl Student {
     /// Fresh weights for a network. Seed the device first: same seed, same weights.
-    pub fn new(network: &Network, device: &Device) -> Self {
+    pub fn new(network: &Network, binarization: Binarization, device: &Device) -> Self {
         let filters = network.layers().iter().filter_map(|layer| {
             let channels = network.source_shape(layer.inputs[0]).channels;
-            Filters::new(&layer.operation, channels, device)
+            Filters::new(&layer.operation, channels, binarization, device)
         });
         let student = Self {
             filters: filters.collect(),
@@ -118,9 +117,10 @@ impl Student {
         self
     }
 
-    /// The same weights with those behind signs cut to −1..1, where their gradient ends.
-    pub fn clamped(mut self) -> Self {
-        self.filters = self.filters.into_iter().map(Filters::clamped).collect();
+    /// What follows a step: weights behind signs are cut to −1..1, where their gradient ends, if the recipe wants it;
+    /// learned scales of layers that are not binary yet become the mean magnitudes of their weights.
+    pub fn settled(mut self) -> Self {
+        self.filters = self.filters.into_iter().map(Filters::settled).collect();
         self
     }
 }
@@ -139,9 +139,12 @@ fn space_to_depth(x: Tensor<4>, block: usize) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::FilterScale;
     use burn::tensor::{Distribution, TensorData};
     use onebit_detector::network::{InputSize, NetworkSpec, Topology};
     use std::collections::BTreeSet;
+
+    const PLAIN: Binarization = Binarization { clip: true, standardise: false, scale: FilterScale::Mean };
 
     fn network(topology: Topology) -> Network {
         let input = InputSize { width: 96, height: 64 };
@@ -153,7 +156,7 @@ mod tests {
         for topology in Topology::ALL {
             let network = network(topology);
             let device = Device::flex();
-            let student = Student::new(&network, &device);
+            let student = Student::new(&network, PLAIN, &device);
             assert_eq!(student.num_params() as u64, network.counts().parameters);
             let image = Tensor::random([2, 3, 64, 96], Distribution::Uniform(0.0, 1.0), &device);
             for (output, shape) in student.forward_all(image).iter().zip(network.shapes()) {
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn any_input_that_the_strides_divide_will_do() {
         let device = Device::flex();
-        let student = Student::new(&network(Topology::DarknetYolo), &device);
+        let student = Student::new(&network(Topology::DarknetYolo), PLAIN, &device);
         let image = Tensor::random([1, 3, 32, 128], Distribution::Uniform(0.0, 1.0), &device);
         assert_eq!(student.forward(image).dims()[2..], [1, 4]);
     }
@@ -173,7 +176,7 @@ mod tests {
     #[test]
     fn a_stage_chooses_the_binary_layers() {
         let network = network(Topology::MobilenetYolo);
-        let mut student = Student::new(&network, &Device::flex());
+        let mut student = Student::new(&network, PLAIN, &Device::flex());
         let names: Vec<_> = network.layers().iter().filter(|l| has_filters(&l.operation)).map(|l| l.name.as_str()).collect();
         let binary = |student: &Student| -> Vec<&str> {
             names.iter().zip(&student.filters).filter(|(_, filters)| filters.is_binary()).map(|(name, _)| *name).collect()
@@ -189,16 +192,54 @@ mod tests {
     #[test]
     fn latent_weights_behind_signs_are_clamped_the_others_not() {
         let device = Device::flex().autodiff();
-        let mut student = Student::new(&network(Topology::DarknetYolo), &device);
-        student.set_binary(&BinaryLayers::All);
+        for clip in [true, false] {
+            let mut student = Student::new(&network(Topology::DarknetYolo), Binarization { clip, ..PLAIN }, &device);
+            student.set_binary(&BinaryLayers::All);
+            enlarge(&mut student);
+            let student = student.settled();
+            for filters in &student.filters {
+                let largest = filters.latent.val().abs().max().into_scalar::<f32>();
+                assert_eq!(largest <= 1.0, clip && filters.is_binary(), "{largest}");
+                assert!(filters.latent.is_require_grad());
+            }
+        }
+    }
+
+    fn enlarge(student: &mut Student) {
         for filters in &mut student.filters {
             filters.latent = filters.latent.clone().map(|w| (w * 100.0).detach().require_grad());
         }
-        let student = student.clamped();
-        for filters in &student.filters {
-            let largest = filters.latent.val().abs().max().into_scalar::<f32>();
-            assert_eq!(largest <= 1.0, filters.is_binary(), "{largest}");
-            assert!(filters.latent.is_require_grad());
+    }
+
+    #[test]
+    fn a_learned_scale_follows_the_weights_until_its_layer_is_binary() {
+        let device = Device::flex().autodiff();
+        let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
+        for standardise in [false, true] {
+            let binarization = Binarization { clip: false, standardise, scale: FilterScale::Learned };
+            let mut student = Student::new(&network(Topology::MobilenetYolo), binarization, &device);
+            let scales = |student: &Student| -> Vec<Vec<f32>> {
+                student.filters.iter().filter_map(|f| f.scale.as_ref()).map(|scale| values(scale.val())).collect()
+            };
+            // Of the first filter of each binary layer, its weights' magnitudes being what `weight` makes of them.
+            let used = |student: &Student| -> Vec<f32> {
+                let binary = student.filters.iter().filter(|filters| filters.is_binary());
+                binary.map(|filters| values(filters.weight().flatten(0, 3))[0].abs()).collect()
+            };
+            let fresh = scales(&student);
+            enlarge(&mut student);
+            let mut student = student.settled();
+            let followed = scales(&student);
+            let factor = if standardise { 1.0 } else { 100.0 };
+            for (fresh, followed) in fresh.concat().into_iter().zip(followed.concat()) {
+                assert!((factor * fresh - followed).abs() < 1e-3 * followed, "{followed} from {fresh}");
+            }
+            student.set_binary(&BinaryLayers::All);
+            let used_scales = used(&student);
+            assert_eq!(used_scales.len(), followed.len(), "every binary layer has one");
+            assert!(used_scales.iter().zip(&followed).all(|(used, scales)| *used == scales[0]));
+            enlarge(&mut student);
+            assert_eq!(scales(&student.settled()), followed, "it is a weight of its own now");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::TeacherError;
 use prost::Message;
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
     fs,
@@ -57,6 +58,11 @@ impl OnnxFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// SHA-256 of the file, in hexadecimal.
+    pub(super) fn sha256(&self) -> String {
+        Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the nodes give out, in their order: name of the tensor and type of the node.

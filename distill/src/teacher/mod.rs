@@ -44,6 +44,7 @@ impl FeatureMap {
 /// A network in ONNX Runtime, with its taps.
 pub struct Teacher {
     path: PathBuf,
+    sha256: String,
     session: Session,
     input: Input,
     config: TeacherInput,
@@ -70,7 +71,13 @@ impl Teacher {
         let session = runtime::session(file.path(), &bytes, config.provider, config.threads)?;
         let input = Input::of(&session, config.input.layout)
             .map_err(|reason| TeacherError::File { path: config.file.clone(), reason })?;
-        Ok(Self { path: config.file.clone(), session, input, config: config.input.clone(), taps })
+        let (path, sha256) = (config.file.clone(), file.sha256());
+        Ok(Self { path, sha256, session, input, config: config.input.clone(), taps })
+    }
+
+    /// SHA-256 of its file, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Shapes of the taps for pictures of this size, by running the network on a grey one.
@@ -78,7 +85,8 @@ impl Teacher {
     /// # Errors
     /// As [`Teacher::features`].
     pub fn shapes(&mut self, size: InputSize) -> Result<Vec<Shape>, TeacherError> {
-        let grey = Batch { size, values: vec![0.5; size.shape().values()], labels: vec![Vec::new()] };
+        let values = vec![0.5; size.shape().values()];
+        let grey = Batch { size, values, labels: vec![Vec::new()], unlabelled: vec![Vec::new()] };
         let shape = |map: FeatureMap| {
             let [_, channels, height, width] = map.shape;
             Shape { channels, height, width }

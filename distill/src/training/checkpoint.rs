@@ -195,13 +195,13 @@ fn remove(folder: &Path) -> Result<(), TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::Adapter;
+    use crate::{recipe::Binarization, transfer::Adapter};
     use burn::{optim::AdamConfig, tensor::Device};
     use onebit_detector::network::{NetworkSpec, Shape, Topology};
 
     fn student(width: f64) -> Student {
         let spec = NetworkSpec { width, ..NetworkSpec::preset(Topology::DarknetYolo64) };
-        Student::new(&spec.build().unwrap(), &Device::flex())
+        Student::new(&spec.build().unwrap(), Binarization::default(), &Device::flex())
     }
 
     fn learner() -> Learner {

@@ -1,5 +1,6 @@
 //! Why a run stops.
 
+use super::TeacherFile;
 use crate::{data::DataError, device::DeviceError, recipe::RecipeError, transfer::TransferError, weights::WeightsError};
 use burn::store::RecordError;
 use std::{io, path::PathBuf};
@@ -40,6 +41,17 @@ pub enum TrainError {
     /// Another kind of optimiser cannot use what this run's one remembers.
     #[error("{}: the run was started with the other 'optimizer.kind'; resume it with the same one", .0.display())]
     Optimizer(PathBuf),
+    /// The teacher's file is not the one that the run has learned from.
+    #[error(
+        "{}: its SHA-256 is {}, but the run was started with a teacher of {} (then {}); resume it with that file",
+        found.path.display(), found.sha256, kept.sha256, kept.path.display()
+    )]
+    OtherTeacher {
+        /// The run's teacher.
+        kept: TeacherFile,
+        /// The one with which it was to be resumed.
+        found: TeacherFile,
+    },
     /// A file of the run cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {

@@ -1,7 +1,7 @@
 //! The training loop: stages, epochs, steps; metrics and checkpoints in a folder of the run.
 //!
-//! A run's folder holds `recipe.yaml` (as used), `steps.csv` and `epochs.csv`, the same numbers as TensorBoard's event
-//! files, and `checkpoint/`, which always is a whole one. A run that was killed goes on from it and ends with the same
+//! A run's folder holds `recipe.yaml` (as used), `teacher.sha256` where there is a teacher, `steps.csv` and `epochs.csv`, the
+//! same numbers as TensorBoard's event files, and `checkpoint/`, which always is a whole one. A run that was killed goes on from it and ends with the same
 //! bits as one that was not.
 
 mod checkpoint;
@@ -12,11 +12,13 @@ mod metrics;
 mod optimizer;
 mod schedule;
 mod step;
+mod teacher;
 mod times;
 
 pub use checkpoint::{Checkpoint, Progress, RECIPE};
 pub use error::TrainError;
 pub use learner::Learner;
+pub use teacher::TeacherFile;
 
 use crate::{
     data::{Batch, Dataset, Loader, Sampler},
@@ -88,11 +90,15 @@ impl<'a> Run<'a> {
         }
 
         let transfer = Transfer::open(recipe, &network)?;
+        let teacher = recipe.teacher.as_ref().zip(transfer.as_ref()).map(|(config, transfer)| TeacherFile {
+            sha256: transfer.teacher_sha256().to_owned(),
+            path: config.file.clone(),
+        });
 
         base.seed(recipe.seed);
         let device = base.autodiff();
         // First: it starts from the same weights with and without a teacher.
-        let mut student = Student::new(&network, &device);
+        let mut student = Student::new(&network, recipe.binarization, &device);
         if let Some(file) = recipe.weights.as_ref().filter(|_| !resume) {
             let (with_weights, filled) = weights::load(file, &network, student)?;
             log::info!("{}: {filled}", file.display());
@@ -102,6 +108,7 @@ impl<'a> Run<'a> {
         let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
         let Checkpoint { learner, average, optimizer, progress } = if resume {
             let kept = checkpoint::kept(folder, recipe)?;
+            teacher.iter().try_for_each(|teacher| teacher.check(folder))?;
             let checkpoint = Checkpoint::load(folder, fresh, optimizer)?;
             checkpoint::go_on(folder, kept, recipe)?;
             checkpoint
@@ -109,6 +116,7 @@ impl<'a> Run<'a> {
             checkpoint::begin(folder, recipe)?;
             Checkpoint { learner: fresh, average: None, optimizer, progress: Progress::default() }
         };
+        teacher.iter().try_for_each(|teacher| teacher.keep(folder))?;
         let average = average.map(|average| average.valid());
         let metrics = Metrics::open(folder, &progress)?;
         let loss = HeadLoss::new(&network, &recipe.loss);

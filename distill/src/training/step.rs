@@ -87,7 +87,7 @@ pub(super) fn step(
         learner.visit(&mut scale);
     }
     let Learner { student, adapters } = optimizer.step(rate, learner, gradients);
-    let learner = Learner { student: student.clamped().absorb(&moments), adapters };
+    let learner = Learner { student: student.settled().absorb(&moments), adapters };
     Ok(Done { learner, terms, norm, gradients: gradients_done - start, update: gradients_done.elapsed() })
 }
 

@@ -43,6 +43,12 @@ impl Adapter {
         Resize::between(student, tap).is_some()
     }
 
+    /// Does one adapter do for both pairs of a student's shape and a tap's?
+    pub(super) fn resizes_alike([student, tap]: [Shape; 2], [other_student, other_tap]: [Shape; 2]) -> bool {
+        Resize::between(student, tap) == Resize::between(other_student, other_tap)
+            && (student.channels, tap.channels) == (other_student.channels, other_tap.channels)
+    }
+
     /// A fresh adapter between two shapes that fit; the channels are left as they are unless `project`.
     pub(crate) fn new(student: Shape, tap: Shape, project: bool, device: &Device) -> Self {
         let project = project && student.channels != tap.channels;
@@ -122,6 +128,15 @@ mod tests {
 
     fn values(tensor: Tensor<4>) -> Vec<f32> {
         tensor.into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn one_adapter_does_where_both_sizes_grow_alike() {
+        let alike = |other| Adapter::resizes_alike([shape(8, 8, 8), shape(4, 4, 4)], other);
+        assert!(alike([shape(8, 8, 12), shape(4, 4, 6)]));
+        assert!(!alike([shape(8, 8, 12), shape(4, 4, 4)]), "3 columns become one, 2 in the first window");
+        assert!(!alike([shape(8, 8, 12), shape(4, 8, 12)]));
+        assert!(!alike([shape(8, 8, 12), shape(8, 4, 6)]), "other channels");
     }
 
     #[test]

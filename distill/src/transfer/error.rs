@@ -26,6 +26,19 @@ pub enum TransferError {
         /// The teacher's tensor.
         tap: Shape,
     },
+    /// The tap's size does not follow the window's as the layer's does.
+    #[error(
+        "transfer term '{term}': {student} in the student and {tap} in the teacher (channels x height x width) in one of the \
+         'windows' are not in the same ratio as in the first one"
+    )]
+    Windows {
+        /// The term.
+        term: String,
+        /// The student's layer.
+        student: Shape,
+        /// The teacher's tensor.
+        tap: Shape,
+    },
     /// Output transfer from another head.
     #[error("transfer term '{term}': output transfer needs a teacher with the student's head, {student}; the tap is {tap}")]
     Head {

@@ -24,7 +24,7 @@ use crate::{
     teacher::{FeatureMap, Teacher},
 };
 use burn::tensor::{Device, Tensor, TensorData};
-use onebit_detector::network::{Head, Network, Shape};
+use onebit_detector::network::{Head, InputSize, Network, Shape};
 use std::sync::{Arc, Mutex};
 
 /// After so many steps in a row in which a term is exactly zero the run stops.
@@ -33,6 +33,7 @@ const PATIENCE: usize = 10;
 /// A teacher and the taps that the student learns from.
 pub struct Transfer {
     teacher: Arc<Mutex<Teacher>>,
+    sha256: String,
     tensors: Vec<String>,
     taps: Vec<Tap>,
     outputs: RegionOutputs,
@@ -66,22 +67,34 @@ impl Transfer {
             }
         }
         let mut teacher = Teacher::load(config, tensors.clone())?;
-        let size = recipe.windows()[0]; // strides are the same for all
-        let shapes = teacher.shapes(size)?;
-
-        let window = network.with_input(size).expect("a recipe's window is checked");
         let Head::Region(head) = network.head();
         let outputs = RegionOutputs { anchors: head.anchors.len(), classes: network.classes().len() };
-        let tap = |config: &TapConfig| {
-            let layer = window.layers().iter().position(|layer| layer.name == config.student);
-            let layer = layer.expect("a recipe's taps are checked");
-            let map = tensors.iter().position(|name| *name == config.teacher).expect("listed above");
-            let (student, teacher) = (window.shapes()[layer], shapes[map]);
-            Tap { config: config.clone(), name: config.name(), layer, map, student, teacher, silent: 0 }
+        let mut taps_in = |size: InputSize| -> Result<Vec<Tap>, TransferError> {
+            let shapes = teacher.shapes(size)?;
+            let window = network.with_input(size).expect("a recipe's window is checked");
+            let tap = |config: &TapConfig| {
+                let layer = window.layers().iter().position(|layer| layer.name == config.student);
+                let layer = layer.expect("a recipe's taps are checked");
+                let map = tensors.iter().position(|name| *name == config.teacher).expect("listed above");
+                let (student, teacher) = (window.shapes()[layer], shapes[map]);
+                Tap { config: config.clone(), name: config.name(), layer, map, student, teacher, silent: 0 }
+            };
+            let taps: Vec<Tap> = recipe.transfer.iter().map(tap).collect();
+            taps.iter().try_for_each(|tap| tap.check(outputs))?;
+            Ok(taps)
         };
-        let taps: Vec<Tap> = recipe.transfer.iter().map(tap).collect();
-        taps.iter().try_for_each(|tap| tap.check(outputs))?;
-        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), tensors, taps, outputs }))
+        let windows: Vec<_> = recipe.windows().into_iter().map(&mut taps_in).collect::<Result<_, _>>()?;
+        for other in &windows[1..] {
+            windows[0].iter().zip(other).try_for_each(|(first, other)| first.check_same(other))?;
+        }
+        let taps = windows.into_iter().next().expect("a recipe has a window");
+        let sha256 = teacher.sha256().to_owned();
+        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), sha256, tensors, taps, outputs }))
+    }
+
+    /// SHA-256 of the teacher's file, in hexadecimal.
+    pub fn teacher_sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Names of the teacher's tensors that are looked at.
@@ -165,6 +178,13 @@ impl Transfer {
 }
 
 impl Tap {
+    /// In every window the map changes its size by the same factors: the adapter has no others.
+    fn check_same(&self, other: &Self) -> Result<(), TransferError> {
+        let (term, student, tap) = (self.name.clone(), other.student, other.teacher);
+        let same = Adapter::resizes_alike([self.student, self.teacher], [student, tap]);
+        if same { Ok(()) } else { Err(TransferError::Windows { term, student, tap }) }
+    }
+
     fn check(&self, outputs: RegionOutputs) -> Result<(), TransferError> {
         let (term, student, tap) = (self.name.clone(), self.student, self.teacher);
         if self.config.loss == TransferLoss::Output && (student != tap || !outputs.fits(tap)) {

@@ -30,12 +30,16 @@ pub(super) struct Object {
     pub(super) weight: f32,
 }
 
-/// The images of a set that have labels, in natural order; where an image or its labels are broken, the reason.
+/// The images of a set that have labels, or all of an unlabelled one, in natural order; where an image or its labels are broken, the reason.
 ///
 /// # Errors
 /// If the set as a whole cannot be read.
 pub(super) fn read(folder: &Path, set: &SetConfig) -> Result<Vec<Result<Entry, DataError>>, DataError> {
     let (images, labels) = (folder.join(set.images()), folder.join(set.labels()));
+    if set.unlabelled {
+        let entry = |image: PathBuf| Ok(Entry { size: images::size(&image)?, image, objects: Vec::new() });
+        return Ok(images::list(&[images])?.into_iter().map(entry).collect());
+    }
     let entries = match set.format {
         Format::Kitti => pairs(&images, &labels, "txt", |file, _| kitti::read(file))?,
         Format::Yolo => {
