@@ -300,21 +300,24 @@ evaluation: [{name: test, path: set}]
     #[test]
     fn a_variant_teaches_a_later_one_if_it_is_of_full_precision() {
         let folder = tempfile::tempdir().unwrap();
-        let stage = |binary: &str| {
-            format!("stages: [{{name: one, epochs: 1, binary: {binary}, learning_rate: {{peak: 0.001, end: 0.001}}}}]")
+        let full = |binary: &str| {
+            let stage = format!("{{name: one, epochs: 1, binary: {binary}, learning_rate: {{peak: 0.001, end: 0.001}}}}");
+            format!("full: {{teacher: null, transfer: null, data: {{train: [{{path: set}}]}}, stages: [{stage}]}}")
         };
-        let text = |variants: &str| {
-            format!("{{recipe: recipe.yaml, seeds: [1, 2], variants: {{{variants}}}, evaluation: [{{name: a, path: a}}]}}")
+        let own = "own: {taught_by: full}";
+        let plan = |variants: &str| {
+            let rest = "evaluation: [{name: a, path: a}]";
+            plan(folder.path(), &format!("{{recipe: recipe.yaml, seeds: [1, 2], variants: {{{variants}}}, {rest}}}"))
         };
-        let full = format!("full: {{teacher: null, transfer: null, {}}}", stage("none"));
-        let trials = plan(folder.path(), &text(&format!("{full}, own: {{taught_by: full}}"))).trials().unwrap();
+        let trials = plan(&format!("{}, {own}", full("none"))).trials().unwrap();
         let taught: Vec<_> = trials.iter().map(|trial| trial.taught_by.as_deref()).collect();
         assert_eq!(taught, [None, Some("full"), None, Some("full")]);
 
-        let refused = |variants: &str| plan(folder.path(), &text(variants)).trials().unwrap_err().to_string();
-        let binary = format!("full: {{teacher: null, transfer: null, {}}}, own: {{taught_by: full}}", stage("all"));
-        for variants in [format!("own: {{taught_by: full}}, {full}"), binary, format!("{full}, own: {{taught_by: 3}}")] {
-            let message = refused(&variants);
+        let late = format!("{own}, {}", full("none"));
+        let binary = format!("{}, {own}", full("all"));
+        let nobody = format!("{}, own: {{taught_by: 3}}", full("none"));
+        for variants in [late, binary, nobody] {
+            let message = plan(&variants).trials().unwrap_err().to_string();
             assert!(message.starts_with("variants.own.taught_by") && message.contains("binary: none"), "{message}");
         }
     }
