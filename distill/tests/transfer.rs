@@ -249,7 +249,7 @@ stages:
         train(&recipe, &run, count > 1).unwrap();
         let fresh = Student::new(&network, recipe.binarization, &Device::flex());
         let (student, _) = Checkpoint::student(&run, fresh).unwrap();
-        student.filters.iter().map(|filters| bits::bits(filters)).collect::<Vec<_>>()
+        student.filters.iter().map(bits::bits).collect::<Vec<_>>()
     };
     let (earlier, later) = (weights_after(1), weights_after(2));
     let last = earlier.len() - 1;
