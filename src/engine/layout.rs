@@ -143,10 +143,10 @@ impl Buffer {
     }
 
     /// Values of a position, all channels together, and what follows them: one cache line where positions would otherwise
-    /// stand a whole number of 512 bytes apart and compete for few places in a cache.
+    /// stand a whole number of 256 bytes apart and compete for few places in a cache.
     fn pixel(&self) -> usize {
         let bytes = self.shape.channels * self.element.bytes();
-        let unused = if bytes.is_multiple_of(512) { Memory::ALIGNMENT } else { 0 };
+        let unused = if bytes.is_multiple_of(256) { Memory::ALIGNMENT } else { 0 };
         (bytes + unused) / self.element.bytes()
     }
 
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn positions_do_not_compete_for_the_same_places_in_a_cache() {
         let stride = |channels: usize| buffer(Layout::Interleaved, channels, 2, 2, 1).map(0).pixel_stride;
-        assert_eq!([64, 128, 200, 256].map(stride), [64, 128 + 16, 200, 256 + 16]);
+        assert_eq!([32, 64, 100, 128].map(stride), [32, 64 + 16, 100, 128 + 16]);
         let buffer = buffer(Layout::Interleaved, 128, 2, 2, 1);
         assert_eq!(buffer.bytes(), (4 * 3 + 1) * (128 + 16) * 4);
         assert_eq!(buffer.map(0).channels(64, 64).at(0, 0, 0), (3 + 1) * (128 + 16) + 64);
