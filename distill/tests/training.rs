@@ -25,7 +25,8 @@ stages:
   - {name: binary, epochs: 3, learning_rate: {peak: 1.0e-3, end: 0}}
 ";
 
-/// The same with the other optimiser and the other kind of binary weights, a moving average, windows of two sizes and a rate that falls in steps.
+/// The same with the other optimiser and the other kind of binary weights, a moving average, windows of two sizes and a rate
+/// that falls in steps.
 const SGD_STAGES: &str = "
 seed: 5
 shards: 2

@@ -1,8 +1,8 @@
 //! The training loop: stages, epochs, steps; metrics and checkpoints in a folder of the run.
 //!
 //! A run's folder holds `recipe.yaml` (as used), `teacher.sha256` where there is a teacher, `steps.csv` and `epochs.csv`, the
-//! same numbers as TensorBoard's event files, and `checkpoint/`, which always is a whole one. A run that was killed goes on from it and ends with the same
-//! bits as one that was not.
+//! same numbers as TensorBoard's event files, and `checkpoint/`, which always is a whole one. A run that was killed goes on
+//! from it and ends with the same bits as one that was not.
 
 mod checkpoint;
 mod error;

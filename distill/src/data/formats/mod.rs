@@ -30,7 +30,8 @@ pub(super) struct Object {
     pub(super) weight: f32,
 }
 
-/// The images of a set that have labels, or all of an unlabelled one, in natural order; where an image or its labels are broken, the reason.
+/// The images of a set that have labels, or all of an unlabelled one, in natural order; where an image or its labels are
+/// broken, the reason.
 ///
 /// # Errors
 /// If the set as a whole cannot be read.
