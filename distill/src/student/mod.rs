@@ -3,6 +3,7 @@
 mod average;
 pub mod binarize;
 mod convolution;
+mod cpu;
 mod filters;
 mod norm;
 
@@ -12,8 +13,7 @@ pub use norm::{EPSILON, Moments, Norm};
 use crate::recipe::{Binarization, BinaryLayers};
 use burn::{
     module::Module,
-    nn::pool::{MaxPool2d, MaxPool2dConfig},
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, module::max_pool2d, ops::MaxPoolOptions},
 };
 use onebit_detector::network::{Layer, Network, Operation, Source};
 
@@ -25,7 +25,6 @@ use onebit_detector::network::{Layer, Network, Operation, Source};
 pub struct Student {
     /// The weights of each layer that has some, in order of evaluation.
     pub filters: Vec<Filters>,
-    pool: MaxPool2d,
     #[module(skip)]
     layers: Vec<Layer>,
 }
@@ -39,7 +38,6 @@ impl Student {
         });
         let student = Self {
             filters: filters.collect(),
-            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
             layers: network.layers().to_vec(),
         };
         student.materialize() // the weights are drawn here, in order, not at their first use
@@ -89,7 +87,7 @@ impl Student {
                 Operation::Convolution(_) | Operation::Depthwise(_) => {
                     convolve(filters.next().expect("made for the same layers"), input())
                 }
-                Operation::MaxPool => self.pool.forward(input()),
+                Operation::MaxPool => pool(input()),
                 Operation::SpaceToDepth { block } => space_to_depth(input(), block),
                 Operation::Concat => Tensor::cat(inputs.collect(), 1),
             };
@@ -127,6 +125,15 @@ impl Student {
 
 fn has_filters(operation: &Operation) -> bool {
     matches!(operation, Operation::Convolution(_) | Operation::Depthwise(_))
+}
+
+/// The largest of each 2x2 values; a last row or column without a partner is left out.
+fn pool(x: Tensor<4>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    if cpu::computes(&x) && height % 2 == 0 && width % 2 == 0 {
+        return cpu::pool(x);
+    }
+    max_pool2d(x, MaxPoolOptions::new([2, 2]))
 }
 
 /// Output channel `(dy·block + dx)·C + c` at `(y, x)` is input channel `c` at `(y·block + dy, x·block + dx)`.

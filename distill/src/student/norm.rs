@@ -1,9 +1,11 @@
 //! Batch norm whose statistics are handed out and taken back, so that a batch may be computed in parts.
 
+use super::cpu;
 use burn::{
     module::{Module, Param},
     tensor::{
         Device, Tensor,
+        activation::relu,
         module::{batch_norm, batch_norm_train},
     },
 };
@@ -46,15 +48,20 @@ impl Norm {
         }
     }
 
-    /// With the running statistics.
-    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        batch_norm(x, self.scale.val(), self.shift.val(), self.mean.val(), self.variance.val(), EPSILON)
+    /// With the running statistics; then `max(y, slope·y)`.
+    pub(super) fn forward(&self, x: Tensor<4>, slope: f32) -> Tensor<4> {
+        rectified(batch_norm(x, self.scale.val(), self.shift.val(), self.mean.val(), self.variance.val(), EPSILON), slope)
     }
 
-    /// With the statistics of `x`, which are returned too.
-    pub(super) fn learn(&self, x: Tensor<4>) -> (Tensor<4>, Moments) {
-        let result = batch_norm_train(x, self.scale.val(), self.shift.val(), EPSILON);
-        (result.output, Moments { mean: result.mean.detach().inner(), variance: result.variance.detach().inner() })
+    /// With the statistics of `x`, which are returned too; then `max(y, slope·y)`.
+    pub(super) fn learn(&self, x: Tensor<4>, slope: f32) -> (Tensor<4>, Moments) {
+        let (scale, shift) = (self.scale.val(), self.shift.val());
+        let (y, mean, variance) = if cpu::computes(&x) {
+            cpu::normalise(x, scale, shift, EPSILON as f32, slope)
+        } else {
+            normalise(x, scale, shift, slope)
+        };
+        (y, Moments { mean: mean.detach().inner(), variance: variance.detach().inner() })
     }
 
     /// Puts these statistics in place of the running ones.
@@ -73,6 +80,21 @@ impl Norm {
         self.mean = toward(self.mean, &moments.mean);
         self.variance = toward(self.variance, &moments.variance);
         self
+    }
+}
+
+/// As [`cpu::normalise`], with burn's own operations.
+fn normalise(x: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>, slope: f32) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let result = batch_norm_train(x, scale, shift, EPSILON);
+    (rectified(result.output, slope), result.mean, result.variance)
+}
+
+/// `max(y, slope·y)`, in fewer passes over memory than burn's own leaky rectifier.
+pub(super) fn rectified(y: Tensor<4>, slope: f32) -> Tensor<4> {
+    match slope {
+        1.0 => y,
+        0.0 => relu(y),
+        slope => relu(y.clone()).mul_scalar(1.0 - slope) + y.mul_scalar(slope),
     }
 }
 
@@ -107,7 +129,7 @@ impl Moments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::TensorData;
+    use burn::tensor::{Distribution, TensorData, Tolerance};
 
     fn picture(values: [f32; 4], device: &Device) -> Tensor<4> {
         Tensor::from_data(TensorData::new(values.to_vec(), [1, 2, 1, 2]), device)
@@ -121,7 +143,7 @@ mod tests {
     fn statistics_by_hand() {
         let device = Device::flex().autodiff();
         let norm = Norm::new(2, &device);
-        let (y, moments) = norm.learn(picture([1.0, 3.0, 0.0, 8.0], &device));
+        let (y, moments) = norm.learn(picture([1.0, 3.0, 0.0, 8.0], &device), 1.0);
         assert_eq!(vector(&moments.mean), [2.0, 4.0]);
         assert_eq!(vector(&moments.variance), [1.0, 16.0], "divided by the number of values");
         let y: Vec<f32> = y.into_data().try_to_vec().unwrap();
@@ -142,7 +164,7 @@ mod tests {
     fn pooled_statistics_are_those_of_all_values() {
         let device = Device::flex().autodiff();
         let norm = Norm::new(2, &device);
-        let moments = |values| norm.learn(picture(values, &device)).1;
+        let moments = |values| norm.learn(picture(values, &device), 1.0).1;
         let pooled = Moments::pooled(&[moments([1.0, 3.0, 0.0, 8.0]), moments([5.0, 7.0, 8.0, 0.0])]);
         // 1, 3, 5, 7 and 0, 8, 8, 0.
         assert_eq!((vector(&pooled.mean), vector(&pooled.variance)), (vec![4.0, 4.0], vec![5.0, 16.0]));
@@ -159,7 +181,32 @@ mod tests {
             variance: Param::from_tensor(Tensor::from_floats([4.0, 0.25], &device)),
             ..norm
         };
-        let y: Vec<f32> = norm.forward(picture([3.0, 1.0, 2.0, 3.0], &device)).into_data().try_to_vec().unwrap();
+        let y: Vec<f32> = norm.forward(picture([3.0, 1.0, 2.0, 3.0], &device), 1.0).into_data().try_to_vec().unwrap();
         assert!(y.iter().zip([1.0, 0.0, 0.0, 2.0]).all(|(a, b)| (a - b).abs() < 1e-4), "{y:?}");
+    }
+
+    #[test]
+    fn ours_equals_burn_s_in_values_statistics_and_gradients() {
+        let device = Device::flex();
+        device.seed(5);
+        let device = device.autodiff();
+        for (slope, shape) in [(1.0, [2, 3, 4, 5]), (0.1, [3, 5, 7, 9]), (0.0, [1, 2, 1, 40]), (0.1, [2, 1, 33, 31])] {
+            let random = |mean| Tensor::<4>::random(shape, Distribution::Normal(mean, 2.0), &device).require_grad();
+            let [_, channels, ..] = shape;
+            let vector = || Tensor::<1>::random([channels], Distribution::Normal(0.5, 1.0), &device).require_grad();
+            let (x, scale, shift, place) = (random(3.0), vector(), vector(), random(0.0).detach());
+            let ours = cpu::normalise(x.clone(), scale.clone(), shift.clone(), EPSILON as f32, slope);
+            let burn_s = normalise(x.clone(), scale.clone(), shift.clone(), slope);
+            let near = Tolerance::<f32>::relative(1e-4).set_absolute(1e-4);
+            ours.0.to_data().assert_approx_eq(&burn_s.0.to_data(), near);
+            ours.1.to_data().assert_approx_eq(&burn_s.1.to_data(), near);
+            ours.2.to_data().assert_approx_eq(&burn_s.2.to_data(), near);
+
+            let [ours, burn_s] = [ours.0, burn_s.0].map(|y| (y * place.clone()).sum().backward());
+            x.grad(&ours).unwrap().to_data().assert_approx_eq(&x.grad(&burn_s).unwrap().to_data(), near);
+            for vector in [scale, shift] {
+                vector.grad(&ours).unwrap().to_data().assert_approx_eq(&vector.grad(&burn_s).unwrap().to_data(), near);
+            }
+        }
     }
 }
