@@ -64,7 +64,7 @@ impl Picture {
             for x in rect.x0..rect.x1 {
                 let at = y * self.size.width + x;
                 let [h, s, v] = to_hsv([self.values[at], self.values[plane + at], self.values[2 * plane + at]]);
-                let rgb = from_hsv([(h + hue).rem_euclid(1.0), (s * saturation).min(1.0), (v * exposure).min(1.0)]);
+                let rgb = from_hsv([wrapped(h + hue, 1.0), (s * saturation).min(1.0), (v * exposure).min(1.0)]);
                 for (channel, value) in rgb.into_iter().enumerate() {
                     self.values[channel * plane + at] = value;
                 }
@@ -121,15 +121,26 @@ fn to_hsv([r, g, b]: [f32; 3]) -> [f32; 3] {
     } else {
         4.0 + (r - g) / range
     };
-    [(sixths / 6.0).rem_euclid(1.0), range / max, max]
+    [wrapped(sixths / 6.0, 1.0), range / max, max]
 }
 
 fn from_hsv([h, s, v]: [f32; 3]) -> [f32; 3] {
     // The distance of the hue from red, green and blue decides how much of each is left out.
     [5.0, 3.0, 1.0].map(|offset| {
-        let k = (offset + h * 6.0).rem_euclid(6.0);
+        let k = wrapped(offset + h * 6.0, 6.0);
         v - v * s * k.min(4.0 - k).clamp(0.0, 1.0)
     })
+}
+
+/// A value that is less than one turn outside 0..`turn`, brought there; a remainder would cost more than the rest of a pixel.
+fn wrapped(value: f32, turn: f32) -> f32 {
+    if value < 0.0 {
+        value + turn
+    } else if value >= turn {
+        value - turn
+    } else {
+        value
+    }
 }
 
 #[cfg(test)]

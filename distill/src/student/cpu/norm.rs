@@ -31,9 +31,8 @@ impl Affine<'_> {
 
     #[inline(always)] // compiled for the vectors that it is dispatched to
     fn forward_channel(&self, channel: usize, x: &[&[f32]], y: Vec<&mut [f32]>) -> (f32, f32) {
-        let count = x.iter().map(|x| x.len()).sum::<usize>() as f64;
-        let mean = (x.iter().map(|x| sum(x, x, |x, _| x)).sum::<f64>() / count) as f32;
-        let variance = (x.iter().map(|x| sum(x, x, |x, _| (x - mean) * (x - mean))).sum::<f64>() / count) as f32;
+        let mean = mean_of(x, x, |x, _| x);
+        let variance = mean_of(x, x, |x, _| (x - mean) * (x - mean));
         let (a, b) = self.line(channel, mean, variance);
         for (x, y) in x.iter().zip(y) {
             for (y, x) in y.iter_mut().zip(*x) {
@@ -80,17 +79,15 @@ impl Affine<'_> {
         let (a, b) = self.line(channel, mean, variance);
         let inverse = 1.0 / (variance + self.epsilon).sqrt();
         let before = |x: f32, dy: f32| if x * a + b > 0.0 { dy } else { dy * self.slope };
-        let planes = || x.iter().zip(y);
-        let shift: f64 = planes().map(|(x, y)| sum(x, y, before)).sum();
-        let scale: f64 = planes().map(|(x, y)| sum(x, y, |x, dy| before(x, dy) * ((x - mean) * inverse))).sum();
-        let count = x.iter().map(|x| x.len()).sum::<usize>() as f64;
-        let (mean_dz, mean_dz_x) = ((shift / count) as f32, (scale / count) as f32);
-        for ((x, y), of_x) in planes().zip(of_x) {
+        let mean_dz = mean_of(x, y, before);
+        let mean_dz_x = mean_of(x, y, |x, dy| before(x, dy) * ((x - mean) * inverse));
+        for ((x, y), of_x) in x.iter().zip(y).zip(of_x) {
             for ((of_x, x), dy) in of_x.iter_mut().zip(*x).zip(*y) {
                 *of_x = a * (before(*x, *dy) - mean_dz - (x - mean) * inverse * mean_dz_x);
             }
         }
-        (scale as f32, shift as f32)
+        let count = x.iter().map(|x| x.len()).sum::<usize>() as f32;
+        (mean_dz_x * count, mean_dz * count)
     }
 
     /// `z = a·x + b`.
@@ -109,16 +106,26 @@ impl Affine<'_> {
     }
 }
 
-/// Sum of `term` over two equally long slices.
+/// Mean of `term` over the values of planes side by side.
 #[inline(always)] // as its callers
-fn sum(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
-    let mut lanes = [0.0f32; LANES];
-    let (x_blocks, y_blocks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest = x_blocks.remainder().iter().zip(y_blocks.remainder()).map(|(x, y)| f64::from(term(*x, *y))).sum::<f64>();
-    for (x, y) in x_blocks.zip(y_blocks) {
-        for lane in 0..LANES {
-            lanes[lane] += term(x[lane], y[lane]);
+fn mean_of(x: &[&[f32]], y: &[&[f32]], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let (mut sum, mut count) = (0.0, 0);
+    // Loops in place of iterators' sums: what these call would not be compiled for the same vectors.
+    for (x, y) in x.iter().zip(y) {
+        let mut lanes = [0.0f32; LANES];
+        let (x_blocks, y_blocks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+        for (x, y) in x_blocks.remainder().iter().zip(y_blocks.remainder()) {
+            sum += f64::from(term(*x, *y));
         }
+        for (x, y) in x_blocks.zip(y_blocks) {
+            for lane in 0..LANES {
+                lanes[lane] += term(x[lane], y[lane]);
+            }
+        }
+        for lane in lanes {
+            sum += f64::from(lane);
+        }
+        count += x.len();
     }
-    lanes.into_iter().map(f64::from).sum::<f64>() + rest
+    (sum / count as f64) as f32
 }
