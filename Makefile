@@ -40,6 +40,7 @@ lint: setup
 	cargo fmt --all --check
 	$(env); cargo clippy $(detector) --all-targets -- -D warnings
 	$(env); cargo clippy $(distill) --all-targets -- -D warnings
+	$(env); cargo check $(distill) --features vulkan
 
 unit-tests: setup
 	$(env); cargo $(runner) $(detector)

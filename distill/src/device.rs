@@ -16,7 +16,7 @@ pub enum Compute {
     Cuda(usize),
 }
 
-/// A device that cannot be used, and why.
+/// Devices that cannot be used, and why.
 #[derive(Debug, Error)]
 pub enum DeviceError {
     /// The program lacks its backend.
@@ -35,6 +35,27 @@ pub enum DeviceError {
         /// What the backend says.
         reason: String,
     },
+    /// Some would have nothing to do.
+    #[error(
+        "{devices} devices for a batch in {shards} part(s): each needs one, so raise the recipe's 'shards' or name fewer"
+    )]
+    Idle {
+        /// How many there are.
+        devices: usize,
+        /// The recipe's `shards`.
+        shards: usize,
+    },
+}
+
+/// The devices by their names, in this order, for a batch in `shards` parts.
+///
+/// # Errors
+/// If one cannot be used, or if there are more devices than parts.
+pub fn open(names: &[Compute], shards: usize) -> Result<Vec<Device>, DeviceError> {
+    if names.len() > shards {
+        return Err(DeviceError::Idle { devices: names.len(), shards });
+    }
+    names.iter().map(|name| name.open()).collect()
 }
 
 impl Compute {

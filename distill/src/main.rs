@@ -45,9 +45,9 @@ enum Command {
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
-        /// Where to compute: cpu, vulkan, cuda or cuda:N
-        #[arg(long, default_value_t)]
-        device: Compute,
+        /// Where to compute: cpu, vulkan, cuda or cuda:N; several take the recipe's shards in turn
+        #[arg(long, value_delimiter = ',', default_value = "cpu")]
+        device: Vec<Compute>,
     },
     /// Write a run's weights as a model file
     #[command(after_help = "Example:\n  distill pack runs/demo -o demo.safetensors")]
@@ -100,7 +100,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             if let Some(file) = teacher {
                 recipe.set_teacher(&file);
             }
-            Ok(training::train_on(device, &recipe, &output, resume)?)
+            Ok(training::train_on(&device, &recipe, &output, resume)?)
         }
         Command::Pack { run, output, data, frames, batch_norm } => {
             let recipe = load_recipe(&run.join(training::RECIPE), data.as_deref())?;

@@ -1,9 +1,14 @@
 //! A whole ablation: runs trained, measured, shared out and told in one table.
 
-use onebit_distill::ablation::{self, Plan, SCORES, Share};
+use onebit_distill::{
+    ablation::{self, Plan, SCORES, Share},
+    device::Compute,
+};
 use std::fs;
 
 mod support;
+
+const CPU: &[Compute] = &[Compute::Cpu];
 
 const PLAN: &str = "
 recipe: recipe.yaml
@@ -26,15 +31,15 @@ fn every_variant_is_trained_and_measured_once() {
     let out = folder.path().join("out");
 
     assert!(ablation::table(&trials, &out).unwrap().is_empty());
-    ablation::run(&plan, &trials, &out, "1/3".parse().unwrap()).unwrap();
+    ablation::run(&plan, &trials, &out, "1/3".parse().unwrap(), CPU).unwrap();
     let measured = |variant: &str, seed: u32| out.join(variant).join(format!("seed-{seed}")).join(SCORES);
     assert!(measured("binary", 1).exists() && measured("binary", 2).exists(), "every third run is one of these");
     assert!(!measured("full", 1).exists());
-    let message = ablation::run(&plan, &trials, &out, "3/3".parse().unwrap()).unwrap_err().to_string();
+    let message = ablation::run(&plan, &trials, &out, "3/3".parse().unwrap(), CPU).unwrap_err().to_string();
     assert!(message.contains("taught by") && message.contains("full"), "{message}");
 
     let before = fs::metadata(measured("binary", 1)).unwrap().modified().unwrap();
-    ablation::run(&plan, &trials, &out, Share::ALL).unwrap();
+    ablation::run(&plan, &trials, &out, Share::ALL, CPU).unwrap();
     assert_eq!(fs::metadata(measured("binary", 1)).unwrap().modified().unwrap(), before, "what is measured stays");
     let table = ablation::table(&trials, &out).unwrap();
     let text = table.to_string();

@@ -137,8 +137,21 @@ fn a_device_that_is_not_built_in_is_refused_before_a_run_begins() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = support::loaded(folder.path(), "darknet-yolo-64", STAGES);
     let run = folder.path().join("run");
-    let error = training::train_on(Compute::Cuda(0), &recipe, &run, false).unwrap_err().to_string();
+    let error = training::train_on(&[Compute::Cuda(0)], &recipe, &run, false).unwrap_err().to_string();
     assert!(error.contains("--features cuda") && !run.exists(), "{error}");
+}
+
+#[test]
+fn several_devices_take_the_parts_of_a_batch() {
+    use onebit_distill::{device::Compute, training};
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = support::loaded(folder.path(), "darknet-yolo-64", STAGES);
+    let [one, two, many] = ["one", "two", "many"].map(|name| folder.path().join(name));
+    train(&recipe, &one, false).unwrap();
+    training::train_on(&[Compute::Cpu; 2], &recipe, &two, false).unwrap();
+    assert_eq!(state(&one, &recipe), state(&two, &recipe), "the same device twice is as good as once");
+    let error = training::train_on(&[Compute::Cpu; 3], &recipe, &many, false).unwrap_err().to_string();
+    assert!(error.contains("3 devices") && error.contains("2 part(s)") && !many.exists(), "{error}");
 }
 
 #[test]

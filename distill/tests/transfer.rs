@@ -270,6 +270,29 @@ stages:
 }
 
 #[test]
+fn a_stage_without_taps_leaves_unlabelled_frames_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "
+data: {train: [{path: set, repeat: 2}, {path: set, unlabelled: true, repeat: 4}], classes: {Car: car}}
+teacher: {file: teacher.onnx}
+transfer: [{teacher: conv16, student: conv16, loss: pkd, weight: {taught: 1}}]
+stages:
+  - {name: taught, epochs: 1, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}
+  - {name: alone, epochs: 2, learning_rate: {peak: 1.0e-3, end: 1.0e-3}}";
+    let mut recipe = recipe(folder.path(), lines);
+    let run = folder.path().join("run");
+    train(&recipe, &run, false).unwrap();
+    let terms = &columns(&run.join("steps.csv"))["pkd_conv16"];
+    // Four frames in batches of two.
+    assert_eq!(terms.len(), (4 * 2 + 4 * 4) / 2 + 2 * 4 * 2 / 2);
+    assert!(terms[..12].iter().all(|term| *term > 0.0) && terms[12..].iter().all(|term| *term == 0.0), "{terms:?}");
+
+    recipe.data.train.remove(0);
+    let error = train(&recipe, &folder.path().join("other"), false).unwrap_err().to_string();
+    assert!(error.contains("'alone'") && error.contains("0 frames") && error.contains("labelled"), "{error}");
+}
+
+#[test]
 fn a_run_goes_on_with_its_own_teacher_alone() {
     let folder = tempfile::tempdir().unwrap();
     let mut recipe = recipe(folder.path(), &one_tap("{teacher: conv10, student: conv10, loss: pkd, weight: 1}"));

@@ -14,6 +14,7 @@ pub use scores::{Score, Scores};
 pub use table::Table;
 
 use crate::{
+    device::Compute,
     packing::{self, PackError},
     recipe::Recipe,
     training::{self, TrainError},
@@ -110,11 +111,11 @@ impl FromStr for Share {
     }
 }
 
-/// Trains and measures those of the plan's runs that are not yet, as far as they belong to the share.
+/// Trains (on `devices`) and measures those of the plan's runs that are not yet, as far as they belong to the share.
 ///
 /// # Errors
 /// The first that occurs; what is finished stays.
-pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share) -> Result<(), AblationError> {
+pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share, devices: &[Compute]) -> Result<(), AblationError> {
     let mine: Vec<_> = trials.iter().enumerate().filter(|(index, _)| share.has(*index)).map(|(_, trial)| trial).collect();
     for (index, trial) in mine.iter().enumerate() {
         let folder = folder(out, trial);
@@ -125,7 +126,7 @@ pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share) -> Result<()
         }
         let started = folder.join(training::RECIPE).exists();
         let recipe = with_teacher(trial, trials, out)?;
-        training::train(&recipe, &folder, started)?;
+        training::train_on(devices, &recipe, &folder, started)?;
         write(&folder, &scores::measure(&folder, &recipe, &plan.evaluation)?)?;
     }
     Ok(())

@@ -1,7 +1,10 @@
 //! `distill ablate`: one recipe in several variants.
 
 use clap::Args;
-use onebit_distill::ablation::{self, Plan, Share, Trial};
+use onebit_distill::{
+    ablation::{self, Plan, Share, Trial},
+    device::Compute,
+};
 use std::{
     error::Error,
     fs,
@@ -33,6 +36,9 @@ pub(crate) struct Arguments {
     /// Only every n-th run from the i-th: i/n
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     only: Share,
+    /// Where to train: cpu, vulkan, cuda or cuda:N; several take the recipe's shards in turn
+    #[arg(long, value_delimiter = ',', default_value = "cpu")]
+    device: Vec<Compute>,
     /// Train nothing, only print the table of what is measured and draw OUT/scores.png
     #[arg(long)]
     table: bool,
@@ -51,7 +57,7 @@ impl Arguments {
             }
         }
         if !self.table {
-            ablation::run(&plan, &trials, &self.output, self.only)?;
+            ablation::run(&plan, &trials, &self.output, self.only, &self.device)?;
         }
         print_table(&trials, &self.output)
     }

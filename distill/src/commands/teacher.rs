@@ -46,9 +46,9 @@ pub(crate) enum TeacherCommand {
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
-        /// Where to compute: cpu, vulkan, cuda or cuda:N
-        #[arg(long, default_value_t)]
-        device: Compute,
+        /// Where to compute: cpu, vulkan, cuda or cuda:N; several take the recipe's shards in turn
+        #[arg(long, value_delimiter = ',', default_value = "cpu")]
+        device: Vec<Compute>,
     },
     /// Write the network of a full-precision run as ONNX
     #[command(after_help = "The input is 'image' [1, 3, height, width], float32, red green blue, 0 to 1; outputs are \
@@ -77,7 +77,7 @@ pub(crate) fn run(command: TeacherCommand) -> Result<(), Box<dyn Error>> {
             if let Some(root) = data {
                 recipe.set_root(&root);
             }
-            Ok(training::train_on(device, &recipe, &output, resume)?)
+            Ok(training::train_on(&device, &recipe, &output, resume)?)
         }
         TeacherCommand::Export { run, output, taps, input } => export(&run, &output, &taps, input),
     }

@@ -52,6 +52,14 @@ impl Sampler {
         Self { dataset, augmentation: recipe.augmentation.clone(), input: recipe.network.input, windows: recipe.windows() }
     }
 
+    /// The same with the frames of labelled sets alone.
+    pub fn labelled(&self) -> Self {
+        let mut sampler = self.clone();
+        let Dataset { frames, epoch, .. } = &mut sampler.dataset;
+        epoch.retain(|frame| !frames[*frame].unlabelled);
+        sampler
+    }
+
     /// The sizes that a training picture can have.
     pub fn windows(&self) -> &[InputSize] {
         &self.windows

@@ -36,10 +36,7 @@ impl Student {
             let channels = network.source_shape(layer.inputs[0]).channels;
             Filters::new(&layer.operation, channels, binarization, device)
         });
-        let student = Self {
-            filters: filters.collect(),
-            layers: network.layers().to_vec(),
-        };
+        let student = Self { filters: filters.collect(), layers: network.layers().to_vec() };
         student.materialize() // the weights are drawn here, in order, not at their first use
     }
 

@@ -116,6 +116,11 @@ impl Moments {
         Self { variance: average(|m| m.variance.clone()) + between, mean }
     }
 
+    /// The same on another device.
+    pub fn to_device(self, device: &Device) -> Self {
+        Self { mean: self.mean.to_device(device), variance: self.variance.to_device(device) }
+    }
+
     /// The mean of the statistics of equal parts of a batch.
     pub fn average(parts: &[Self]) -> Self {
         let average = |pick: fn(&Self) -> &Tensor<1>| {

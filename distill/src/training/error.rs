@@ -25,8 +25,12 @@ pub enum TrainError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// Too few frames.
-    #[error("an epoch of {frames} frames does not fill one batch of {batch}")]
+    #[error(
+        "stage '{stage}': an epoch of {frames} frames does not fill one batch of {batch}; a stage without taps has labelled frames alone"
+    )]
     NoBatch {
+        /// The stage's name.
+        stage: String,
         /// Frames in an epoch.
         frames: usize,
         /// Pictures in a batch.

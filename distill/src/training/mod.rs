@@ -22,7 +22,7 @@ pub use teacher::TeacherFile;
 
 use crate::{
     data::{Batch, Dataset, Loader, Sampler},
-    device::Compute,
+    device::{self, Compute},
     heads::HeadLoss,
     recipe::{Recipe, Stage},
     student::Student,
@@ -45,15 +45,17 @@ use times::{Times, timed};
 /// # Errors
 /// Broken data, a folder that cannot be written or already holds a run, a loss that is no longer a number.
 pub fn train(recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
-    train_on(Compute::Cpu, recipe, run, resume)
+    train_on(&[Compute::Cpu], recipe, run, resume)
 }
 
-/// [`train`] on a device. Only the CPU gives the same bits again.
+/// [`train`] on devices that take the parts of a batch (`shards`) in turn. The first one holds the weights, has what the
+/// others learned added to its own, and does everything else. Only the CPU gives the same bits again.
 ///
 /// # Errors
-/// As [`train`]; and if the program was built without the device, or it cannot be used.
-pub fn train_on(compute: Compute, recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
-    let mut run = Run::open(compute, recipe, run, resume)?;
+/// As [`train`]; and if the program was built without a device, if one cannot be used, or if there are more of them than
+/// parts.
+pub fn train_on(devices: &[Compute], recipe: &Recipe, run: &Path, resume: bool) -> Result<(), TrainError> {
+    let mut run = Run::open(device::open(devices, recipe.shards)?, recipe, run, resume)?;
     while let Some(stage) = recipe.stages.get(run.progress.stage) {
         run.stage(stage)?;
     }
@@ -64,8 +66,11 @@ pub fn train_on(compute: Compute, recipe: &Recipe, run: &Path, resume: bool) -> 
 struct Run<'a> {
     recipe: &'a Recipe,
     folder: &'a Path,
-    device: Device,
+    /// With gradients; the first one holds the weights.
+    devices: Vec<Device>,
     training: Arc<Sampler>,
+    /// For stages without a teacher, which have nothing to learn from unlabelled frames.
+    labelled: Arc<Sampler>,
     validation: Option<Arc<Sampler>>,
     loss: HeadLoss,
     transfer: Option<Transfer>,
@@ -78,33 +83,38 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(compute: Compute, recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
-        let base = compute.open()?;
+    fn open(devices: Vec<Device>, recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
         let network = recipe.build_network().map_err(crate::recipe::RecipeError::from)?;
         let dataset = |sets: &[_]| Dataset::load(&recipe.data, sets, network.classes());
         let training = Arc::new(Sampler::new(dataset(&recipe.data.train)?, recipe));
         let sets = &recipe.data.validation;
         let validation = if sets.is_empty() { None } else { Some(Arc::new(Sampler::new(dataset(sets)?, recipe))) };
-        if Loader::len(&training, recipe.batch) == 0 {
-            return Err(TrainError::NoBatch { frames: training.dataset().epoch.len(), batch: recipe.batch });
-        }
-
+        let labelled = Arc::new(training.labelled());
         let transfer = Transfer::open(recipe, &network)?;
+        for stage in &recipe.stages {
+            let is_taught = transfer.as_ref().is_some_and(|transfer| transfer.is_active(stage));
+            let frames = if is_taught { &training } else { &labelled };
+            if Loader::len(frames, recipe.batch) == 0 {
+                let (stage, frames) = (stage.name.clone(), frames.dataset().epoch.len());
+                return Err(TrainError::NoBatch { stage, frames, batch: recipe.batch });
+            }
+        }
         let teacher = recipe.teacher.as_ref().zip(transfer.as_ref()).map(|(config, transfer)| TeacherFile {
             sha256: transfer.teacher_sha256().to_owned(),
             path: config.file.clone(),
         });
 
-        base.seed(recipe.seed);
-        let device = base.autodiff();
+        devices[0].seed(recipe.seed);
+        let devices: Vec<_> = devices.into_iter().map(Device::autodiff).collect();
+        let device = &devices[0];
         // First: it starts from the same weights with and without a teacher.
-        let mut student = Student::new(&network, recipe.binarization, &device);
+        let mut student = Student::new(&network, recipe.binarization, device);
         if let Some(file) = recipe.weights.as_ref().filter(|_| !resume) {
             let (with_weights, filled) = weights::load(file, &network, student)?;
             log::info!("{}: {filled}", file.display());
             student = with_weights;
         }
-        let adapters = transfer.as_ref().map(|transfer| transfer.adapters(&device)).unwrap_or_default();
+        let adapters = transfer.as_ref().map(|transfer| transfer.adapters(device)).unwrap_or_default();
         let (fresh, optimizer) = (Learner { student, adapters }, optimizer::new(&recipe.optimizer));
         let Checkpoint { learner, average, optimizer, progress } = if resume {
             let kept = checkpoint::kept(folder, recipe)?;
@@ -123,8 +133,9 @@ impl<'a> Run<'a> {
         let run = Self {
             recipe,
             folder,
-            device,
+            devices,
             training,
+            labelled,
             validation,
             loss,
             transfer,
@@ -152,7 +163,7 @@ impl<'a> Run<'a> {
             }
             (Some(_), _) => Some(self.learner.student.valid()),
         };
-        let steps = Loader::len(&self.training, self.recipe.batch);
+        let steps = Loader::len(self.frames(stage), self.recipe.batch);
         let bar = progress_bar((stage.epochs * steps) as u64, (self.progress.epoch * steps) as u64);
         let mut times = Times::default();
         loop {
@@ -182,9 +193,9 @@ impl<'a> Run<'a> {
 
     fn epoch(&mut self, stage: &Stage, steps: usize, bar: &ProgressBar) -> Result<(Means, Times), TrainError> {
         let (mut means, mut times, start) = (Means::default(), Times::default(), Instant::now());
-        let batches = Loader::training(&self.training, self.recipe.batch, self.recipe.seed, self.progress.epochs);
+        let batches = Loader::training(self.frames(stage), self.recipe.batch, self.recipe.seed, self.progress.epochs);
         let mut lessons: Box<dyn Iterator<Item = Result<Lesson, TrainError>>> = match &self.transfer {
-            Some(transfer) if transfer.is_active(stage) => Box::new(transfer.lessons(batches).map(|l| Ok(l?))),
+            Some(transfer) if self.is_taught(stage) => Box::new(transfer.lessons(batches).map(|l| Ok(l?))),
             _ => Box::new(batches.map(|batch| Ok(Lesson::without_teacher(batch?)))),
         };
         for index in 0..steps {
@@ -197,7 +208,8 @@ impl<'a> Run<'a> {
             let rate = stage.learning_rate.at(at, steps, stage.epochs);
             let share = at as f32 / (stage.epochs * steps) as f32;
             let weights = self.transfer.as_ref().map(|transfer| transfer.weights(stage, share)).unwrap_or_default();
-            let parts = lesson.split(self.recipe.shards);
+            let devices = self.devices.iter().cycle();
+            let parts = lesson.split(self.recipe.shards).into_iter().zip(devices).collect();
             let learner = self.learner.clone();
             let losses = Losses { head: &self.loss, transfer: self.transfer.as_ref(), weights: &weights };
             let done = step(learner, &mut self.optimizer, &losses, parts, rate, self.recipe, self.progress.seen)?;
@@ -230,13 +242,22 @@ impl<'a> Run<'a> {
         Ok((means, times))
     }
 
+    /// Does it have a tap?
+    fn is_taught(&self, stage: &Stage) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.is_active(stage))
+    }
+
+    fn frames(&self, stage: &Stage) -> &Arc<Sampler> {
+        if self.is_taught(stage) { &self.training } else { &self.labelled }
+    }
+
     /// Mean loss of the head over the validation frames, as the detector sees them.
     fn validate(&self, sampler: &Arc<Sampler>) -> Result<Means, TrainError> {
         let student = self.average.clone().unwrap_or_else(|| self.learner.student.valid());
         let mut means = Means::default();
         for batch in Loader::validation(sampler) {
             let batch = batch?;
-            let output = student.forward(images(&batch, &self.device.clone().inner()));
+            let output = student.forward(images(&batch, &self.devices[0].clone().inner()));
             let terms = self.loss.terms(output, &batch, u64::MAX);
             means.add(
                 &terms.into_iter().map(|(name, value)| (name.to_owned(), value.into_scalar::<f32>())).collect::<Vec<_>>(),

@@ -10,7 +10,7 @@ use crate::{
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
     optim::{GradientsParams, ModuleOptimizer},
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 use std::{
     thread,
@@ -45,13 +45,13 @@ struct Part {
     terms: Vec<(String, f32)>,
 }
 
-/// Learns from a batch in equal parts, each in a thread of its own. Sums are taken in the order of the parts, so that the
-/// result does not depend on which thread is first.
+/// Learns from a batch in equal parts, each in a thread of its own and on its own device. Sums are taken where the weights
+/// are, in the order of the parts, so that the result does not depend on which thread is first.
 pub(super) fn step(
     learner: Learner,
     optimizer: &mut ModuleOptimizer,
     losses: &Losses<'_>,
-    parts: Vec<Lesson>,
+    parts: Vec<(Lesson, &Device)>,
     rate: f64,
     recipe: &Recipe,
     seen: u64,
@@ -60,10 +60,11 @@ pub(super) fn step(
     let count = parts.len() as f32;
     // Each thread learns on a graph of its own. Threads whose graphs share the leaves would take turns at one lock, and
     // burn (0.22) takes that lock and the list of all graphs in both orders: two such threads can wait for each other.
-    let device = learner.devices().remove(0);
-    let parts: Vec<_> = parts.into_iter().map(|lesson| (learner.clone().fork(&device), lesson)).collect();
+    let parts: Vec<_> = parts.into_iter().map(|(lesson, device)| (learner.clone().fork(device), lesson, device)).collect();
     let parts: Vec<Part> = thread::scope(|scope| {
-        let start = |(learner, lesson): (Learner, Lesson)| scope.spawn(move || part(&learner, losses, &lesson, seen));
+        let start = |(learner, lesson, device): (Learner, Lesson, _)| {
+            scope.spawn(move || part(&learner, losses, &lesson, device, seen))
+        };
         let threads: Vec<_> = parts.into_iter().map(start).collect();
         threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
@@ -74,7 +75,12 @@ pub(super) fn step(
     if let Some((name, _)) = terms.iter().find(|(_, value)| !value.is_finite()) {
         return Err(TrainError::NotANumber { step, what: format!("the loss term '{name}'") });
     }
-    let (gradients, moments): (Vec<_>, Vec<_>) = parts.into_iter().map(|p| (p.gradients, p.moments)).unzip();
+    let device = learner.devices().remove(0).inner();
+    let home = |part: Part| {
+        let moments = part.moments.into_iter().map(|moments| Some(moments?.to_device(&device))).collect();
+        (part.gradients.to_device(&device, &learner), moments)
+    };
+    let (gradients, moments): (Vec<_>, Vec<_>) = parts.into_iter().map(home).unzip();
     let mut mean = MeanGradients { parts: gradients, scale: 1.0 / count, mean: GradientsParams::new(), squares: 0.0 };
     learner.visit(&mut mean);
     let norm = mean.squares.sqrt() as f32;
@@ -91,10 +97,9 @@ pub(super) fn step(
     Ok(Done { learner, terms, norm, gradients: gradients_done - start, update: gradients_done.elapsed() })
 }
 
-fn part(learner: &Learner, losses: &Losses<'_>, lesson: &Lesson, seen: u64) -> Part {
+fn part(learner: &Learner, losses: &Losses<'_>, lesson: &Lesson, device: &Device, seen: u64) -> Part {
     let Lesson { batch, .. } = lesson;
-    let device = learner.devices().remove(0);
-    let (outputs, moments) = learner.student.learn(images(batch, &device));
+    let (outputs, moments) = learner.student.learn(images(batch, device));
     let output = outputs[outputs.len() - 1].clone();
     let head = losses.head.terms(output, batch, seen).into_iter().map(|(name, term)| (name.to_owned(), term));
     let mut terms: Vec<_> = head.collect();

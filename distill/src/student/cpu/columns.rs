@@ -150,7 +150,8 @@ impl Geometry {
         let end = (width + padding).saturating_sub(dx).div_ceil(stride).clamp(first, width.div_ceil(stride));
         rows.clone().map(move |row| {
             let y = (row * stride + dy).checked_sub(padding).filter(|y| *y < height)?;
-            (first < end).then(|| Run { inside: first..end, start: (channel * height + y) * width + first * stride + dx - padding })
+            (first < end)
+                .then(|| Run { inside: first..end, start: (channel * height + y) * width + first * stride + dx - padding })
         })
     }
 

@@ -102,9 +102,7 @@ impl<C: CheckpointStrategy> LayerOps for Autodiff<Flex, C> {
     fn convolve(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         match Convolve.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
-            OpsKind::Tracked(graph) => {
-                graph.finish((x.clone(), weight.clone(), stride), Flex::convolve(x, weight, stride))
-            }
+            OpsKind::Tracked(graph) => graph.finish((x.clone(), weight.clone(), stride), Flex::convolve(x, weight, stride)),
             OpsKind::UnTracked(graph) => graph.finish(Flex::convolve(x, weight, stride)),
         }
     }
@@ -120,9 +118,8 @@ impl<C: CheckpointStrategy> LayerOps for Autodiff<Flex, C> {
             (x.into_parts(), scale.into_parts(), shift.into_parts());
         let (y, mean, variance) = Flex::normalise(x.clone(), scale.clone(), shift.clone(), epsilon, slope);
         let y = match Normalise.prepare::<C>([x_node, scale_node, shift_node]).compute_bound().stateful() {
-            OpsKind::Tracked(graph) => {
-                graph.finish(Normalised { x, scale, shift, mean: mean.clone(), variance: variance.clone(), epsilon, slope }, y)
-            }
+            OpsKind::Tracked(graph) => graph
+                .finish(Normalised { x, scale, shift, mean: mean.clone(), variance: variance.clone(), epsilon, slope }, y),
             OpsKind::UnTracked(graph) => graph.finish(y),
         };
         let constant = <Self as burn::backend::AutodiffBackend>::from_inner;
