@@ -1,18 +1,26 @@
 //! Kernels for 64-bit ARM, with one file for each family.
 
+mod dotprod;
+mod i8mm;
+mod peak;
 mod tables;
 
 use super::{Kernel, tables::TableKernel};
+use i8mm::I8mm;
 use tables::{Floats, LARGE, SMALL, Words};
+
+pub(super) use peak::burst;
 
 /// The kernels, the preferred first.
 pub(super) const KERNELS: &[&dyn Kernel] = &[
+    &I8mm,
     &TableKernel::<Floats<LARGE>, Words<LARGE>>::new("neon-tables", tables::available),
     &TableKernel::<Floats<SMALL>, Words<SMALL>>::new("neon-small-tables", tables::available),
 ];
 
 #[cfg(test)]
 mod tests {
+    use super::{dotprod, i8mm};
     use crate::engine::{Mode, kernels};
 
     /// Says which, so that a run on an emulated core shows what it tested.
@@ -21,7 +29,10 @@ mod tests {
         for mode in [Mode::F32, Mode::Int8] {
             let names = kernels(mode);
             println!("kernels in {mode} mode: {}", names.join(", "));
-            assert_eq!(names, ["neon-tables", "neon-small-tables", "portable"]);
+            let products = mode == Mode::Int8 && i8mm::available();
+            let first = if products { &["neon-i8mm"][..] } else { &[] };
+            assert_eq!(names, [first, &["neon-tables", "neon-small-tables", "portable"]].concat());
         }
+        println!("dot products in the tables' full-precision layers: {}", dotprod::available());
     }
 }
