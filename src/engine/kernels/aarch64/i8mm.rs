@@ -5,14 +5,17 @@
 //!
 //! The instructions are written as assembly because their intrinsics are not stable.
 
-use super::super::{
-    Convolution, Kernel, Work,
-    dense::{self, Constants, Dense, Dot, Sums},
-    moves,
-    pack::{Group, LANES, Signs},
-    portable::Portable,
-    tables::Stored,
-    window::Run,
+use super::{
+    super::{
+        Convolution, Kernel, Work,
+        dense::{self, Constants, Dense, Dot, Sums},
+        moves,
+        pack::{Group, LANES, Signs},
+        portable::Portable,
+        window::Run,
+    },
+    depthwise::{self, Depthwise},
+    follow,
 };
 use crate::engine::{
     Mode,
@@ -31,7 +34,7 @@ pub(super) fn available() -> bool {
     is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("i8mm")
 }
 
-/// int8 mode by products of matrices; depthwise convolutions as the compiler vectorises the portable ones.
+/// int8 mode by products of matrices.
 pub(super) struct I8mm;
 
 impl Kernel for I8mm {
@@ -55,7 +58,10 @@ impl Kernel for I8mm {
     }
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
-        Portable.depthwise(convolution)
+        if convolution.input.shape.channels < depthwise::LANES {
+            return Portable.depthwise(convolution);
+        }
+        Box::new(Depthwise::new(convolution))
     }
 
     fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {
@@ -131,11 +137,11 @@ macro_rules! common {
         }
 
         unsafe fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_point: u8) -> [u8; LANES] {
-            follow(sums, constants, slope, zero_point.into())
+            follow(sums, &constants.scale, &constants.bias, slope, zero_point)
         }
 
         unsafe fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32; LANES] {
-            follow(sums, constants, slope, 0.0)
+            follow(sums, &constants.scale, &constants.bias, slope, 0)
         }
     };
 }
@@ -232,8 +238,7 @@ impl Dot for Words {
     unsafe fn accumulate(windows: &[*const u8], runs: &[Run], weights: *const Group, sums: *mut Sums, first: bool) {
         const TOGETHER: usize = COLUMNS / 4;
         for column in (0..COLUMNS).step_by(TOGETHER) {
-            let mut low = [[vdupq_n_s32(0); TOGETHER]; PAIRS];
-            let mut high = low;
+            let mut parts = [[[vdupq_n_s32(0); 2]; TOGETHER]; PAIRS];
             let mut weights = weights.cast::<[[uint8x16_t; 2]; COLUMNS]>();
             for run in runs {
                 for at in (run.offset..run.offset + run.len).step_by(STEP) {
@@ -242,20 +247,19 @@ impl Dot for Words {
                         for i in 0..TOGETHER {
                             // SAFETY: as above.
                             let [low_bytes, high_bytes] = unsafe { (*weights)[column + i] };
-                            for (pair, inputs) in pairs.into_iter().enumerate() {
-                                low[pair][i] = multiply_unsigned(low[pair][i], inputs, low_bytes);
-                                high[pair][i] = multiply_signed(high[pair][i], inputs, high_bytes);
+                            for (parts, inputs) in parts.iter_mut().zip(pairs) {
+                                let [low, high] = parts[i];
+                                let low = multiply_unsigned(low, inputs, low_bytes);
+                                parts[i] = [low, multiply_signed(high, inputs, high_bytes)];
                             }
                         }
                         weights = weights.wrapping_add(1);
                     }
                 }
             }
-            for (low, high) in low.as_flattened_mut().iter_mut().zip(high.as_flattened()) {
-                *low = vaddq_s32(*low, vshlq_n_s32::<8>(*high));
-            }
+            let squares = parts.map(|parts| parts.map(|[low, high]| vaddq_s32(low, vshlq_n_s32::<8>(high))));
             // SAFETY: as above.
-            unsafe { join(&low, column, sums, first) };
+            unsafe { join(&squares, column, sums, first) };
         }
     }
 }
@@ -295,17 +299,4 @@ unsafe fn join<const N: usize>(squares: &[[Square; N]; PAIRS], column: usize, su
             }
         }
     }
-}
-
-/// Scale, bias and activation, as the compiler vectorises them.
-#[inline(always)]
-fn follow<O: Stored>(sums: &Sums, constants: &Constants, slope: f32, zero_point: f32) -> [O; LANES] {
-    let mut values = [O::default(); LANES];
-    for (i, value) in values.iter_mut().enumerate() {
-        let y = (sums[i] as f32).mul_add(constants.scale[i], constants.bias[i]);
-        let scaled = slope * y;
-        // Not `max`, which looks for NaN.
-        *value = O::from_float(if y > scaled { y } else { scaled }, zero_point);
-    }
-    values
 }

@@ -1,11 +1,15 @@
 //! Kernels for 64-bit ARM, with one file for each family.
 
+mod depthwise;
 mod dotprod;
 mod i8mm;
 mod peak;
 mod tables;
 
-use super::{Kernel, tables::TableKernel};
+use super::{
+    Kernel,
+    tables::{Stored, TableKernel},
+};
 use i8mm::I8mm;
 use tables::{Floats, LARGE, SMALL, Words};
 
@@ -17,6 +21,25 @@ pub(super) const KERNELS: &[&dyn Kernel] = &[
     &TableKernel::<Floats<LARGE>, Words<LARGE>>::new("neon-tables", tables::available),
     &TableKernel::<Floats<SMALL>, Words<SMALL>>::new("neon-small-tables", tables::available),
 ];
+
+/// Scale, bias and activation of the sums of some filters, as the compiler vectorises them.
+#[inline(always)]
+fn follow<O: Stored, const N: usize>(
+    sums: &[i32; N],
+    scale: &[f32; N],
+    bias: &[f32; N],
+    slope: f32,
+    zero_point: u8,
+) -> [O; N] {
+    let mut values = [O::default(); N];
+    for (i, value) in values.iter_mut().enumerate() {
+        let y = (sums[i] as f32).mul_add(scale[i], bias[i]);
+        let scaled = slope * y;
+        // Not `max`, which looks for NaN.
+        *value = O::from_float(if y > scaled { y } else { scaled }, zero_point.into());
+    }
+    values
+}
 
 #[cfg(test)]
 mod tests {
