@@ -7,7 +7,6 @@
 use super::super::tables::{BLOCK, LANES};
 use std::{
     arch::{aarch64::*, asm, is_aarch64_feature_detected},
-    array,
     mem::{self, MaybeUninit},
 };
 
@@ -43,7 +42,7 @@ pub(super) unsafe fn multiply(line: *const u8, offsets: &[usize], weights: &[i16
         let mut totals = [vdupq_n_u32(0); REGISTERS];
         for (inputs, offsets) in inputs.iter_mut().zip(offsets) {
             // SAFETY: promised by the caller.
-            let transposed = inputs.write(unsafe { transpose(offsets.map(|offset| line.add(offset))) });
+            let transposed = inputs.write(unsafe { transpose(line, offsets) });
             for (total, &inputs) in totals.iter_mut().zip(&*transposed) {
                 *total = dot::<0>(*total, inputs, vdupq_n_u8(1));
             }
@@ -89,20 +88,22 @@ fn products(inputs: &[Inputs], weights: &[[i16; TOGETHER * BLOCK]], pair: usize)
     low
 }
 
-/// Four runs of a line's inputs, so that those of a position stand together.
+/// Four inputs of a line, so that those of a position stand together. No `map` of arrays here: it is a function of its own,
+/// without the caller's instructions.
 ///
 /// # Safety
-/// There are 16 bytes at each.
+/// There are 16 bytes at each offset.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn transpose(runs: [*const u8; TOGETHER]) -> Inputs {
-    // SAFETY: promised by the caller.
-    let [a, b, c, d] = runs.map(|run| unsafe { vld1q_u8(run) });
-    let (even, odd) = ([vzip1q_u8(a, c), vzip2q_u8(a, c)], [vzip1q_u8(b, d), vzip2q_u8(b, d)]);
-    array::from_fn(|i| match i % 2 {
-        0 => vzip1q_u8(even[i / 2], odd[i / 2]),
-        _ => vzip2q_u8(even[i / 2], odd[i / 2]),
-    })
+unsafe fn transpose(line: *const u8, offsets: &[usize; TOGETHER]) -> Inputs {
+    let load = |input: usize| {
+        // SAFETY: promised by the caller.
+        unsafe { vld1q_u8(line.add(offsets[input])) }
+    };
+    let (a, b, c, d) = (load(0), load(1), load(2), load(3));
+    let (even, odd) = (vzip1q_u8(a, c), vzip1q_u8(b, d));
+    let (next_even, next_odd) = (vzip2q_u8(a, c), vzip2q_u8(b, d));
+    [vzip1q_u8(even, odd), vzip2q_u8(even, odd), vzip1q_u8(next_even, next_odd), vzip2q_u8(next_even, next_odd)]
 }
 
 /// Adds to each of four sums the products of its four inputs and four weights, the same for all.

@@ -3,7 +3,8 @@
 //!
 //! A 16-bit weight is a signed high byte and an unsigned low one, which `ummla` multiplies: half as many filters.
 //!
-//! The instructions are written as assembly because their intrinsics are not stable.
+//! The instructions are written as assembly because their intrinsics are not stable. No `map` of arrays here: it is a
+//! function of its own, without the caller's instructions, so that the compiler may not put it in line.
 
 use super::{
     super::{
@@ -24,7 +25,6 @@ use crate::engine::{
 };
 use std::{
     arch::{aarch64::*, asm, is_aarch64_feature_detected},
-    array,
     mem::MaybeUninit,
     ptr,
 };
@@ -146,6 +146,20 @@ macro_rules! common {
     };
 }
 
+/// Where the signs of a pair of filters stand, for each of the 2 × 8 weights, if half a block's signs of four inputs and
+/// those of the next four take turns: a byte has four signs of either filter.
+const PLACES: [[u8; 2 * DEPTH]; DEPTH] = {
+    let mut places = [[0; 2 * DEPTH]; DEPTH];
+    let mut i = 0;
+    while i < 2 * DEPTH * DEPTH {
+        places[i / (2 * DEPTH)][i % (2 * DEPTH)] = (i / (2 * DEPTH) * 2 + i % DEPTH / 4) as u8;
+        i += 1;
+    }
+    places
+};
+/// And which bit it is there.
+const BITS: [u8; 2 * DEPTH] = [1, 2, 4, 8, 1, 2, 4, 8, 16, 32, 64, 128, 16, 32, 64, 128];
+
 /// Weights of a step: `[half of the step][pair of filters]`.
 impl Dot for Bytes {
     common!();
@@ -153,26 +167,18 @@ impl Dot for Bytes {
 
     #[target_feature(enable = "neon,i8mm")]
     unsafe fn expand(signs: &[Signs], groups: &mut [MaybeUninit<Group>]) {
-        // Signs are four bits for each filter: a pair has one byte for its first four inputs, and one for the others.
-        let register = |bytes: [[u8; 4]; 4]| {
-            // SAFETY: 16 bytes.
-            unsafe { vld1q_u8(bytes.as_flattened().as_ptr()) }
-        };
-        let place: [_; DEPTH] = array::from_fn(|column| {
-            let [first, second] = [0, 1].map(|byte| [2 * column as u8 + byte; 4]);
-            register([first, second, first, second])
-        });
-        let bit = register([[1, 2, 4, 8], [1, 2, 4, 8], [16, 32, 64, 128], [16, 32, 64, 128]]);
         let one = vdupq_n_u8(1);
+        // SAFETY: 16 bytes.
+        let bit = unsafe { vld1q_u8(BITS.as_ptr()) };
         for (signs, groups) in signs.as_chunks::<2>().0.iter().zip(groups.as_chunks_mut::<2>().0) {
-            // SAFETY: signs are 16 bytes, and two groups are a register for each pair of filters.
+            // SAFETY: signs and places are 16 bytes, and two groups are a register for each pair of filters.
             unsafe {
                 let (first, second) = (vld1q_u8(signs[0].as_ptr()), vld1q_u8(signs[1].as_ptr()));
                 let halves = [vzip1q_u8(first, second), vzip2q_u8(first, second)];
                 let to = groups.as_mut_ptr().cast::<u8>();
                 for (half, signs) in halves.into_iter().enumerate() {
-                    for (column, &place) in place.iter().enumerate() {
-                        let positive = vtstq_u8(vqtbl1q_u8(signs, place), bit);
+                    for (column, places) in PLACES.iter().enumerate() {
+                        let positive = vtstq_u8(vqtbl1q_u8(signs, vld1q_u8(places.as_ptr())), bit);
                         vst1q_u8(to.add(16 * (DEPTH * half + column)), vornq_u8(one, positive));
                     }
                 }
@@ -257,7 +263,10 @@ impl Dot for Words {
                     }
                 }
             }
-            let squares = parts.map(|parts| parts.map(|[low, high]| vaddq_s32(low, vshlq_n_s32::<8>(high))));
+            let mut squares = [[vdupq_n_s32(0); TOGETHER]; PAIRS];
+            for (square, [low, high]) in squares.as_flattened_mut().iter_mut().zip(parts.as_flattened()) {
+                *square = vaddq_s32(*low, vshlq_n_s32::<8>(*high));
+            }
             // SAFETY: as above.
             unsafe { join(&squares, column, sums, first) };
         }
@@ -272,10 +281,14 @@ impl Dot for Words {
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn pairs(windows: &[*const u8], at: usize) -> [[uint8x16_t; PAIRS]; 2] {
     let windows: &[_; POSITIONS] = windows.try_into().expect("as many windows as it asks for");
-    // SAFETY: promised by the caller.
-    let [a, b, c, d] = windows.map(|window| unsafe { vreinterpretq_u64_u8(vld1q_u8(window.add(at))) });
-    let halves = [[vzip1q_u64(a, b), vzip1q_u64(c, d)], [vzip2q_u64(a, b), vzip2q_u64(c, d)]];
-    halves.map(|pairs| pairs.map(|pair| vreinterpretq_u8_u64(pair)))
+    let load = |position: usize| {
+        // SAFETY: promised by the caller.
+        unsafe { vreinterpretq_u64_u8(vld1q_u8(windows[position].add(at))) }
+    };
+    let (a, b, c, d) = (load(0), load(1), load(2), load(3));
+    let first = |a, b| vreinterpretq_u8_u64(vzip1q_u64(a, b));
+    let second = |a, b| vreinterpretq_u8_u64(vzip2q_u64(a, b));
+    [[first(a, b), first(c, d)], [second(a, b), second(c, d)]]
 }
 
 /// Adds products to the sums of four positions, from a pair of filters on; the first chunk finds none there.
@@ -286,8 +299,8 @@ unsafe fn pairs(windows: &[*const u8], at: usize) -> [[uint8x16_t; PAIRS]; 2] {
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn join<const N: usize>(squares: &[[Square; N]; PAIRS], column: usize, sums: *mut Sums, first: bool) {
     for (pair, squares) in squares.iter().enumerate() {
-        for (i, squares) in squares.as_chunks::<2>().0.iter().enumerate() {
-            let [left, right] = squares.map(|square| vreinterpretq_s64_s32(square));
+        for (i, &[left, right]) in squares.as_chunks::<2>().0.iter().enumerate() {
+            let (left, right) = (vreinterpretq_s64_s32(left), vreinterpretq_s64_s32(right));
             let rows = [vzip1q_s64(left, right), vzip2q_s64(left, right)];
             for (row, new) in rows.into_iter().enumerate() {
                 let new = vreinterpretq_s32_s64(new);
