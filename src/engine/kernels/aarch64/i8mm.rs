@@ -313,3 +313,5 @@ unsafe fn join<const N: usize>(squares: &[[Square; N]; PAIRS], column: usize, su
         }
     }
 }
+
+const _: () = assert!(Bytes::CHUNK.is_multiple_of(STEP) && Words::CHUNK.is_multiple_of(STEP));
