@@ -119,7 +119,7 @@ fn add<R: Register>(a: [R; REGISTERS], b: [R; REGISTERS]) -> [R; REGISTERS] {
 #[inline(always)]
 fn offset(pairs: &[u32], i: usize) -> usize {
     let pair = pairs[i / 2] as usize;
-    if i % 2 == 0 { pair & 0xffff } else { pair >> 16 }
+    if i.is_multiple_of(2) { pair & 0xffff } else { pair >> 16 }
 }
 
 /// The sums of a filter over the tables of a chunk, 3×3.
@@ -129,10 +129,11 @@ fn offset(pairs: &[u32], i: usize) -> usize {
 #[inline(always)]
 unsafe fn sum_3<R: Register, const GROUPS: usize>(tables: *const u8, pairs: &[u32]) -> [R; REGISTERS] {
     macro_rules! tap {
-        ($i:expr) => {
+        ($i:expr) => {{
+            let i: usize = $i;
             // SAFETY: promised by the caller.
-            unsafe { entry::<R, 3>(tables.add($i / 3 * TABLE_3 + offset(pairs, $i)), $i % 3) }
-        };
+            unsafe { entry::<R, 3>(tables.add(i / 3 * TABLE_3 + offset(pairs, i)), i % 3) }
+        }};
     }
     macro_rules! group {
         ($first:expr, $sum:expr) => {{
