@@ -7,7 +7,11 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod choice;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod dense;
 pub(super) mod moves;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod pack;
 mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tables;
@@ -91,7 +95,9 @@ pub(super) struct Burst {
 pub(super) fn burst() -> Option<Burst> {
     #[cfg(target_arch = "x86_64")]
     return x86_64::burst();
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    return aarch64::burst();
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     None
 }
 

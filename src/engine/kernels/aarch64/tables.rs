@@ -3,8 +3,11 @@
 //!
 //! NEON belongs to every 64-bit ARM target of Rust, so what is common to all architectures is compiled for it as it is.
 
-use super::super::tables::{
-    self, BLOCK, ENTRY_BYTES, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+use super::{
+    super::tables::{
+        self, BLOCK, ENTRY_BYTES, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+    },
+    dotprod,
 };
 use crate::engine::arithmetic::Weights;
 use std::{
@@ -116,7 +119,7 @@ fn add<R: Register>(a: [R; REGISTERS], b: [R; REGISTERS]) -> [R; REGISTERS] {
 #[inline(always)]
 fn offset(pairs: &[u32], i: usize) -> usize {
     let pair = pairs[i / 2] as usize;
-    if i % 2 == 0 { pair & 0xffff } else { pair >> 16 }
+    if i.is_multiple_of(2) { pair & 0xffff } else { pair >> 16 }
 }
 
 /// The sums of a filter over the tables of a chunk, 3×3.
@@ -126,10 +129,11 @@ fn offset(pairs: &[u32], i: usize) -> usize {
 #[inline(always)]
 unsafe fn sum_3<R: Register, const GROUPS: usize>(tables: *const u8, pairs: &[u32]) -> [R; REGISTERS] {
     macro_rules! tap {
-        ($i:expr) => {
+        ($i:expr) => {{
+            let i: usize = $i;
             // SAFETY: promised by the caller.
-            unsafe { entry::<R, 3>(tables.add($i / 3 * TABLE_3 + offset(pairs, $i)), $i % 3) }
-        };
+            unsafe { entry::<R, 3>(tables.add(i / 3 * TABLE_3 + offset(pairs, i)), i % 3) }
+        }};
     }
     macro_rules! group {
         ($first:expr, $sum:expr) => {{
@@ -341,27 +345,35 @@ impl<const TABLES: usize> Products for Words<TABLES> {
     type Weight = i16;
     type Sum = i32;
 
-    const TOGETHER: usize = 1;
+    const TOGETHER: usize = dotprod::TOGETHER;
 
     fn weights<'a>(weights: &'a Weights<'_>) -> &'a [i16] {
         tables::integers(weights)
     }
 
     unsafe fn multiply(line: *const u8, offsets: &[usize], weights: &[i16]) -> [[i32; LANES]; BLOCK] {
+        if dotprod::available() {
+            // SAFETY: the instructions are there; inputs are as promised by the caller.
+            return unsafe { dotprod::multiply(line, offsets, weights) };
+        }
         // SAFETY: NEON is there; inputs are as promised by the caller; four registers are 16 sums.
         unsafe {
             let mut all = [[vdupq_n_s32(0); 4]; BLOCK];
             for (part, all) in all.chunks_exact_mut(TOGETHER).enumerate() {
                 let mut sums = [[vdupq_n_s32(0); 4]; TOGETHER];
-                for (&offset, weights) in offsets.iter().zip(weights.as_chunks::<BLOCK>().0) {
-                    let bytes = vld1q_u8(line.add(offset));
-                    let low = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(bytes)));
-                    let high = vreinterpretq_s16_u16(vmovl_high_u8(bytes));
-                    for (sums, &weight) in sums.iter_mut().zip(&weights[part * TOGETHER..]) {
-                        sums[0] = vmlal_n_s16(sums[0], vget_low_s16(low), weight);
-                        sums[1] = vmlal_high_n_s16(sums[1], low, weight);
-                        sums[2] = vmlal_n_s16(sums[2], vget_low_s16(high), weight);
-                        sums[3] = vmlal_high_n_s16(sums[3], high, weight);
+                let weights = weights.as_chunks::<{ dotprod::TOGETHER }>().0.chunks_exact(BLOCK);
+                for (offsets, weights) in offsets.as_chunks::<{ dotprod::TOGETHER }>().0.iter().zip(weights) {
+                    let weights: &[_; TOGETHER] = weights[part * TOGETHER..].first_chunk().expect("parts of a block");
+                    for (input, &offset) in offsets.iter().enumerate() {
+                        let bytes = vld1q_u8(line.add(offset));
+                        let low = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(bytes)));
+                        let high = vreinterpretq_s16_u16(vmovl_high_u8(bytes));
+                        for (sums, weights) in sums.iter_mut().zip(weights) {
+                            sums[0] = vmlal_n_s16(sums[0], vget_low_s16(low), weights[input]);
+                            sums[1] = vmlal_high_n_s16(sums[1], low, weights[input]);
+                            sums[2] = vmlal_n_s16(sums[2], vget_low_s16(high), weights[input]);
+                            sums[3] = vmlal_high_n_s16(sums[3], high, weights[input]);
+                        }
                     }
                 }
                 all.copy_from_slice(&sums);

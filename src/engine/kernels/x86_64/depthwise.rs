@@ -42,7 +42,7 @@ impl Depthwise {
         let corner = input.at(0, 0, 0);
         let taps = array::from_fn(|tap| input.at(0, (tap / kernel) as isize, (tap % kernel) as isize) - corner);
         // Each channel is a filter with one input channel.
-        let groups = pack::words(&integers, Window { kernel, channels: 1 }, input.shape.channels);
+        let groups = pack::words(&integers, Window { kernel, channels: 1 }, input.shape.channels, PAIRS);
         let (weights, _) = groups.as_chunks::<PAIRS>();
         let (weights, constants) = (weights.to_vec(), Constants::blocks(&epilogue));
         Self { input, output, stride, taps, weights, constants, slope: epilogue.slope }

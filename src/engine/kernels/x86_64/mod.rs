@@ -6,18 +6,20 @@ mod avx2;
 mod avx2_tables;
 mod avx512;
 mod avx512_tables;
-mod dense;
 mod depthwise;
-mod pack;
 mod peak;
 
-use super::{Convolution, Kernel, Work, moves, tables::TableKernel};
+use super::{
+    Convolution, Kernel, Work,
+    dense::{self, Dense, Dot},
+    moves, pack,
+    tables::TableKernel,
+};
 use crate::engine::{
     Mode,
     arithmetic::Weights,
     layout::{Layout, Map},
 };
-use dense::{Dense, Dot};
 use depthwise::Depthwise;
 use std::marker::PhantomData;
 

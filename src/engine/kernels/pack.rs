@@ -1,6 +1,6 @@
-//! Weights as the kernels of this folder read them: blocks of [`LANES`] filters, cut into groups of a few inputs.
+//! Weights as the kernels of dot products read them: blocks of [`LANES`] filters, cut into groups of a few inputs.
 
-use super::super::window::Window;
+use super::window::Window;
 use crate::model_file::BinaryWeights;
 
 /// Filters of a block.
@@ -62,10 +62,9 @@ pub(super) fn order(row: &[u8], window: Window, to: &mut [u8]) {
     }
 }
 
-/// 16-bit weights `[block][pair of inputs]`; what does not exist is 0.
-pub(super) fn words(weights: &[i16], window: Window, filters: usize) -> Vec<Group> {
+/// 16-bit weights `[block][pair of inputs]`, `groups` pairs to a block; what does not exist is 0.
+pub(super) fn words(weights: &[i16], window: Window, filters: usize, groups: usize) -> Vec<Group> {
     let inputs = window.inputs();
-    let groups = inputs.div_ceil(2);
     let mut packed = vec![Group([[0; 4]; LANES]); filters.div_ceil(LANES) * groups];
     for (filter, row) in weights.chunks_exact(inputs).enumerate() {
         let block = &mut packed[filter / LANES * groups..][..groups];

@@ -1,15 +1,13 @@
-//! Dense convolutions over bytes by dot products of four bytes or two 16-bit words, on interleaved maps.
+//! Dense convolutions over bytes by dot products of a few bytes or 16-bit words, on interleaved maps.
 //!
 //! An item is a region of output positions times [`LANES`] filters. For each chunk of inputs the weights become bytes or
 //! words once and serve all positions. Where the inputs of a window cannot be read as they stand (runs that are no multiple
 //! of a group, inputs to be widened), they are staged: copied side by side.
 
 use super::{
-    super::{
-        Convolution, Work,
-        window::{Chunk, Run, Window},
-    },
+    Convolution, Work,
     pack::{self, Group, LANES, Signs},
+    window::{Chunk, Run, Window},
 };
 use crate::engine::{
     arithmetic::{Epilogue, Weights},
@@ -35,12 +33,19 @@ pub(super) type Sums = [i32; LANES];
 pub(super) trait Dot: Send + Sync + 'static {
     /// Bytes of a staged input: 1, or 2 for words.
     const WIDTH: usize;
+    /// Bytes of a weight.
+    const WEIGHT: usize = Self::WIDTH;
+    /// Inputs that are multiplied at once; no chunk but the last has a part of so many.
+    const STEP: usize = 4 / Self::WIDTH;
     /// Windows that are computed together.
     const PIXELS: usize;
     /// Positions of an item, a multiple of [`Dot::PIXELS`].
     const REGION: usize;
     /// Inputs of a chunk.
     const CHUNK: usize;
+
+    /// Brings weights from the order of [`pack::words`] into the one that [`Dot::accumulate`] wants.
+    fn arrange(_: &mut [Group]) {}
 
     /// Bits to bytes of ±1.
     unsafe fn expand(signs: &[Signs], groups: &mut [MaybeUninit<Group>]);
@@ -123,16 +128,20 @@ impl<D: Dot> Dense<D> {
         let window = Window { kernel, channels: input.shape.channels };
         let mut groups = 0;
         let piece = |chunk: Chunk| {
-            let count = (chunk.inputs.len() * D::WIDTH).div_ceil(4);
+            let count = chunk.inputs.len().next_multiple_of(D::STEP) * D::WEIGHT / 4;
             let first = groups;
             groups += count;
-            let in_place = D::WIDTH == 1 && chunk.runs.iter().all(|run| run.len.is_multiple_of(4));
+            let in_place = D::WIDTH == 1 && chunk.runs.iter().all(|run| run.len.is_multiple_of(D::STEP));
             Piece { chunk, groups: first..groups, in_place }
         };
         let chunks: Vec<_> = window.chunks(&input, D::CHUNK).into_iter().map(piece).collect();
         let weights = match &weights {
             Weights::Bits(bits) => Packed::Signs(pack::signs(bits, window, groups)),
-            Weights::Integers(values) => Packed::Words(pack::words(values, window, output.shape.channels)),
+            Weights::Integers(values) => {
+                let mut words = pack::words(values, window, output.shape.channels, groups);
+                D::arrange(&mut words);
+                Packed::Words(words)
+            }
             Weights::Floats(_) => unreachable!("bytes are multiplied by bits or integers"),
         };
         let constants = Constants::blocks(&epilogue);
@@ -163,7 +172,7 @@ impl<D: Dot> Dense<D> {
                 }
             };
             let end = chunk.runs.last().map_or(0, |run| run.offset + run.len);
-            let bytes = groups.len() * 4;
+            let bytes = groups.len() * 4 / D::WEIGHT * D::WIDTH;
             for group in 0..region.len().div_ceil(D::PIXELS) {
                 let mut windows = [ptr::null(); PIXELS];
                 let windows = &mut windows[..D::PIXELS];
