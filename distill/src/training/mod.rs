@@ -4,6 +4,7 @@
 //! same numbers as TensorBoard's event files, and `checkpoint/`, which always is a whole one. A run that was killed goes on
 //! from it and ends with the same bits as one that was not.
 
+mod ahead;
 mod checkpoint;
 mod error;
 mod events;
@@ -15,6 +16,7 @@ mod step;
 mod teacher;
 mod times;
 
+pub use ahead::fill_cache;
 pub use checkpoint::{Checkpoint, Progress, RECIPE};
 pub use error::TrainError;
 pub use learner::Learner;
@@ -24,7 +26,7 @@ use crate::{
     data::{Batch, Dataset, Loader, Sampler},
     device::Compute,
     heads::HeadLoss,
-    recipe::{Recipe, Stage},
+    recipe::{Recipe, RecipeError, SetConfig, Stage},
     student::Student,
     transfer::{Lesson, Transfer},
     weights,
@@ -36,6 +38,7 @@ use burn::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use metrics::{Means, Metrics};
+use onebit_detector::network::Network;
 use std::{path::Path, sync::Arc, time::Instant};
 use step::{Losses, step};
 use times::{Times, timed};
@@ -80,14 +83,10 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn open(compute: Compute, recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
         let base = compute.open()?;
-        let network = recipe.build_network().map_err(crate::recipe::RecipeError::from)?;
-        let dataset = |sets: &[_]| Dataset::load(&recipe.data, sets, network.classes());
-        let training = Arc::new(Sampler::new(dataset(&recipe.data.train)?, recipe));
+        let network = recipe.build_network().map_err(RecipeError::from)?;
+        let training = training_frames(recipe, &network)?;
         let sets = &recipe.data.validation;
-        let validation = if sets.is_empty() { None } else { Some(Arc::new(Sampler::new(dataset(sets)?, recipe))) };
-        if Loader::len(&training, recipe.batch) == 0 {
-            return Err(TrainError::NoBatch { frames: training.dataset().epoch.len(), batch: recipe.batch });
-        }
+        let validation = if sets.is_empty() { None } else { Some(frames(recipe, sets, &network)?) };
 
         let transfer = Transfer::open(recipe, &network)?;
         let teacher = recipe.teacher.as_ref().zip(transfer.as_ref()).map(|(config, transfer)| TeacherFile {
@@ -172,6 +171,10 @@ impl<'a> Run<'a> {
             if last {
                 bar.finish_and_clear();
                 log::info!("{}: {times}", stage.name);
+                if self.transfer.as_ref().is_some_and(|transfer| transfer.has_cache() && transfer.is_active(stage)) {
+                    let Times { images, cached, .. } = times;
+                    log::info!("{}: the features of {cached} of {images} pictures came from the cache", stage.name);
+                }
                 if times.is_loader_slow() {
                     log::warn!("training waits for frames: to read and decode them takes longer than a step");
                 }
@@ -193,6 +196,7 @@ impl<'a> Run<'a> {
             let for_frames = lesson.waited.min(waited);
             times.loader += for_frames;
             times.teacher += waited - for_frames;
+            times.cached += lesson.cached as u64;
             let at = self.progress.epoch * steps + index;
             let rate = stage.learning_rate.at(at, steps, stage.epochs);
             let share = at as f32 / (stage.epochs * steps) as f32;
@@ -249,6 +253,19 @@ impl<'a> Run<'a> {
         let (learner, average, optimizer) = (self.learner.clone(), self.average.clone(), self.optimizer.clone());
         Checkpoint { learner, average, optimizer, progress: self.progress }.save(self.folder)
     }
+}
+
+/// The frames to learn from, enough for a batch.
+fn training_frames(recipe: &Recipe, network: &Network) -> Result<Arc<Sampler>, TrainError> {
+    let sampler = frames(recipe, &recipe.data.train, network)?;
+    if Loader::len(&sampler, recipe.batch) == 0 {
+        return Err(TrainError::NoBatch { frames: sampler.dataset().epoch.len(), batch: recipe.batch });
+    }
+    Ok(sampler)
+}
+
+fn frames(recipe: &Recipe, sets: &[SetConfig], network: &Network) -> Result<Arc<Sampler>, TrainError> {
+    Ok(Arc::new(Sampler::new(Dataset::load(&recipe.data, sets, network.classes())?, recipe)))
 }
 
 /// The pictures of a batch as a tensor `[pictures, 3, height, width]`.
