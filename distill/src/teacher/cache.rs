@@ -46,8 +46,9 @@ impl Cache {
     pub(super) fn open(config: &CacheConfig, network: &str, taps: &[String]) -> Result<Self, TeacherError> {
         let used =
             prepare(&config.folder).map_err(|source| TeacherError::Cache { folder: config.folder.clone(), source })?;
-        let mut digest = Sha256::new();
-        for part in ["onebit_distill, features, 1", network].into_iter().chain(taps.iter().map(String::as_str)) {
+        let mut digest = Sha256::new_with_prefix("onebit_distill, features, 1\n");
+        digest.update((taps.len() as u64).to_le_bytes());
+        for part in taps.iter().map(String::as_str).chain([network]) {
             digest.update((part.len() as u64).to_le_bytes()); // so that no two lists are one
             digest.update(part);
         }
@@ -76,8 +77,10 @@ impl Cache {
     pub(super) fn write(&mut self, key: &str, maps: &[FeatureMap]) {
         let Some(room) = self.room else { return };
         let bytes = encode(key, &self.taps, maps);
-        let left = room.checked_sub(bytes.len() as u64).ok_or("is as large as 'teacher.cache.gigabytes' allows".to_owned());
-        let written = left.and_then(|left| replace(&self.path(key), &bytes).map(|()| left).map_err(|e| e.to_string()));
+        let written = match room.checked_sub(bytes.len() as u64) {
+            Some(left) => replace(&self.path(key), &bytes).map(|()| left).map_err(|e| e.to_string()),
+            None => Err("is as large as 'teacher.cache.gigabytes' allows".to_owned()),
+        };
         self.room = written.inspect_err(|reason| log::warn!("{}: {reason}; no more is written", self.folder.display())).ok();
     }
 
@@ -93,9 +96,7 @@ fn prepare(folder: &Path) -> io::Result<u64> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(metadata) = entry.metadata() else { continue }; // another process has just renamed it
-        if is_left_over(&entry.path(), &metadata) {
-            fs::remove_file(entry.path()).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
-        } else {
+        if !is_left_over(&entry.path(), &metadata) || fs::remove_file(entry.path()).is_err() {
             bytes += metadata.len();
         }
     }
