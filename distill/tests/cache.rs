@@ -127,7 +127,7 @@ fn runs_that_share_a_cold_cache_at_the_same_time_do_not_disturb_each_other() {
     let runs = ["one", "two"].map(|name| (at(name), distill(&["train", "-o"], &[&at(name), &at("recipe.yaml")])));
     let runs = runs.map(|(run, child)| {
         let (success, said) = ended(child);
-        assert!(success && !said.contains("WARN"), "{said}");
+        assert!(success && !said.contains("features anew") && !said.contains("no more is written"), "{said}");
         run
     });
     train(&variant(folder.path(), "none", CACHE, ""), &at("without"));
@@ -144,7 +144,7 @@ fn a_run_killed_while_it_fills_its_cache_ends_with_the_same_bits() {
     assert_same(&at("killed"), &at("without"));
     // A run may go on with a cache that it did not begin with: that changes nothing of it.
     let (success, said) = ended(distill(&["train", "--resume", "-o"], &[&at("without"), &at("recipe.yaml")]));
-    assert!(success && !said.contains("WARN"), "{said}");
+    assert!(success && !said.contains("cannot be repeated"), "{said}");
 }
 
 #[test]
