@@ -8,7 +8,9 @@ mod transfer;
 pub use binarization::{Binarization, FilterScale};
 pub use data::{Broken, DataConfig, Format, Role, SetConfig};
 pub use optimization::{AdamSettings, LearningRate, OptimizerConfig, RateStep, SgdSettings};
-pub use transfer::{ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss};
+pub use transfer::{
+    CacheConfig, ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss,
+};
 
 use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
 use serde::{Deserialize, Serialize};
@@ -214,7 +216,8 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; [`DataConfig::root`], [`TeacherConfig::file`] and [`Recipe::weights`] become absolute.
+    /// Reads and checks a recipe; [`DataConfig::root`], [`TeacherConfig::file`], [`CacheConfig::folder`] and
+    /// [`Recipe::weights`] become absolute.
     ///
     /// # Errors
     /// Names the file, the key and what would be right.
@@ -238,8 +241,9 @@ impl Recipe {
     fn placed(mut self, path: &Path) -> Result<Self, RecipeError> {
         let folder = path.parent().unwrap_or(Path::new("."));
         self.set_root(&folder.join(&self.data.root));
-        if let Some(teacher) = &self.teacher {
-            self.set_teacher(&folder.join(&teacher.file));
+        if let Some(teacher) = &mut self.teacher {
+            teacher.file = absolute(&folder.join(&teacher.file));
+            teacher.cache.iter_mut().for_each(|cache| cache.folder = absolute(&folder.join(&cache.folder)));
         }
         self.weights = self.weights.map(|file| absolute(&folder.join(file)));
         self.check()?;

@@ -28,7 +28,7 @@ fn write(folder: &Path, outputs: Outputs<'_>) -> (PathBuf, Model) {
 }
 
 fn config(file: &Path) -> TeacherConfig {
-    TeacherConfig { file: file.into(), input: TeacherInput::default(), provider: Provider::Cpu, threads: 1 }
+    TeacherConfig { file: file.into(), input: TeacherInput::default(), provider: Provider::Cpu, threads: 1, cache: None }
 }
 
 /// Two different pictures.

@@ -1,4 +1,4 @@
-//! Whole runs with a teacher: a random network of this project's own, written as ONNX.
+//! Whole runs with a teacher.
 
 use burn::{
     optim::AdamConfig,
@@ -6,7 +6,7 @@ use burn::{
 };
 use onebit_detector::{
     model_file::{FullWeights, LayerWeights, Model},
-    network::{Description, InputSize, Layer, Network, NetworkSpec, Source, Topology},
+    network::{InputSize, NetworkSpec, Topology},
     onnx::{self, Outputs},
 };
 use onebit_distill::{
@@ -19,15 +19,15 @@ use onebit_distill::{
     transfer::{Transfer, TransferError},
 };
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use teaching::{SIZE, convolutional_teacher, recipe, teacher, write};
 
 #[path = "support/bits.rs"]
 mod bits;
 #[path = "support/killing.rs"]
 mod killing;
 mod support;
-
-/// The window of the recipes.
-const SIZE: InputSize = InputSize { width: 64, height: 64 };
+#[path = "support/teaching.rs"]
+mod teaching;
 
 /// Two stages; the first has no output transfer, the second nothing else but it.
 const STAGES: &str = "
@@ -43,22 +43,6 @@ stages:
   - {name: full, epochs: 2, binary: none, learning_rate: {peak: 1.0e-3, end: 1.0e-3, warmup: 1}}
   - {name: binary, epochs: 1, learning_rate: {peak: 1.0e-3, end: 0}}
 ";
-
-/// A teacher twice as wide as the student, for pictures of this size.
-fn teacher(input: InputSize) -> Model {
-    let spec = NetworkSpec { width: 0.25, input, ..NetworkSpec::preset(Topology::DarknetYolo64) };
-    Model::random(spec.build().unwrap(), 9)
-}
-
-fn write(folder: &Path, model: &Model) {
-    fs::write(folder.join("teacher.onnx"), onnx::export(model, Outputs::Last).unwrap()).unwrap();
-}
-
-/// A recipe with these further lines, beside its teacher.
-fn recipe(folder: &Path, lines: &str) -> Recipe {
-    write(folder, &teacher(SIZE));
-    support::loaded(folder, "darknet-yolo-64", lines)
-}
 
 /// The columns of a run's metrics.
 fn columns(file: &Path) -> BTreeMap<String, Vec<f32>> {
@@ -126,17 +110,6 @@ fn terms_follow_their_stages_and_the_start_is_that_of_a_student_alone() {
     for name in ["coords", "object", "no_object", "class"] {
         assert_eq!(alone[name][0].to_bits(), steps[name][0].to_bits(), "{name} of the first step");
     }
-}
-
-/// The layers of [`teacher`] before its space-to-depth, which ONNX files of this project have for one size alone.
-fn convolutional_teacher() -> Model {
-    let whole = teacher(SIZE).network;
-    let count = whole.layers().iter().position(|layer| layer.name == "conv16").unwrap() + 1;
-    let prediction = whole.layers().last().unwrap().clone();
-    let mut layers = whole.layers()[..count].to_vec();
-    layers.push(Layer { inputs: vec![Source::Layer(count - 1)], ..prediction });
-    let (name, classes, head) = (whole.name().to_owned(), whole.classes().to_vec(), whole.head().clone());
-    Model::random(Network::new(Description { name, input: SIZE, classes, layers, head }).unwrap(), 9)
 }
 
 /// A teacher for pictures of 64x64 becomes one for any size: its convolutions and pools take any, and in ONNX's protobuf the
@@ -430,7 +403,13 @@ fn a_trained_teacher_is_exported_with_its_taps() {
     let values: Vec<f32> = (0..SIZE.shape().values()).map(|at| (at % 251) as f32 / 250.0).collect();
     let image = Tensor::from_data(TensorData::new(values.clone(), [1, 3, SIZE.height, SIZE.width]), &Device::flex());
     let graph = student.forward_all(image);
-    let config = TeacherConfig { file: file.clone(), input: TeacherInput::default(), provider: Provider::Cpu, threads: 1 };
+    let config = TeacherConfig {
+        file: file.clone(),
+        input: TeacherInput::default(),
+        provider: Provider::Cpu,
+        threads: 1,
+        cache: None,
+    };
     let taps = ["conv10", "conv16", "prediction"];
     let mut teacher = Teacher::load(&config, taps.map(str::to_owned).to_vec()).unwrap();
     let picture = Batch { size: SIZE, values, labels: vec![Vec::new()], unlabelled: vec![Vec::new()] };

@@ -50,6 +50,18 @@ pub(crate) enum TeacherCommand {
         #[arg(long, value_delimiter = ',', default_value = "cpu")]
         device: Vec<Compute>,
     },
+    /// Compute the features of every training picture ahead, into the recipe's cache (its key teacher.cache)
+    #[command(after_help = "Example:\n  distill teacher cache recipe.yaml --data DATA --teacher teacher.onnx")]
+    Cache {
+        /// The recipe, a YAML file
+        recipe: PathBuf,
+        /// Folder of the data sets, in place of the recipe's data.root
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+        /// The teacher's ONNX file, in place of the recipe's teacher.file
+        #[arg(long, value_name = "FILE")]
+        teacher: Option<PathBuf>,
+    },
     /// Write the network of a full-precision run as ONNX
     #[command(after_help = "The input is 'image' [1, 3, height, width], float32, red green blue, 0 to 1; outputs are \
                             called after their layers.\n\nExample:\n  \
@@ -79,6 +91,12 @@ pub(crate) fn run(command: TeacherCommand) -> Result<(), Box<dyn Error>> {
             }
             Ok(training::train_on(&device, &recipe, &output, resume)?)
         }
+        TeacherCommand::Cache { recipe, data, teacher } => {
+            let mut recipe = Recipe::load(&recipe)?;
+            data.iter().for_each(|root| recipe.set_root(root));
+            teacher.iter().for_each(|file| recipe.set_teacher(file));
+            Ok(training::fill_cache(&recipe)?)
+        }
         TeacherCommand::Export { run, output, taps, input } => export(&run, &output, &taps, input),
     }
 }
@@ -86,7 +104,7 @@ pub(crate) fn run(command: TeacherCommand) -> Result<(), Box<dyn Error>> {
 fn inspect(file: PathBuf, input: Option<InputSize>, nhwc: bool) -> Result<(), Box<dyn Error>> {
     let layout = if nhwc { Layout::Nhwc } else { Layout::Nchw };
     let input_config = TeacherInput { layout, ..TeacherInput::default() };
-    let config = TeacherConfig { file, input: input_config, provider: Provider::Cpu, threads: 1 };
+    let config = TeacherConfig { file, input: input_config, provider: Provider::Cpu, threads: 1, cache: None };
     let (size, candidates) = teacher::inspect(&config, input)?;
     println!("{} tensors for a picture of {size} (channels x height x width)", candidates.len());
     for teacher::Candidate { name, operator, shape } in candidates {

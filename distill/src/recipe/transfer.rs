@@ -24,6 +24,20 @@ pub struct TeacherConfig {
     /// Threads that one picture or batch is spread over, on the CPU. They are taken from the student.
     #[serde(default = "one")]
     pub threads: usize,
+    /// Where its features are kept, so that it need not run on the same pictures again. It changes no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheConfig>,
+}
+
+/// Features on disk; see [`crate::teacher`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheConfig {
+    /// The folder, which several recipes may share; relative to the recipe's own folder.
+    pub folder: PathBuf,
+    /// What it may grow to, in units of 10⁹ bytes.
+    #[serde(default = "twenty")]
+    pub gigabytes: f64,
 }
 
 /// What the input of a teacher looks like. The defaults are those of this project's own networks.
@@ -236,7 +250,9 @@ impl TeacherConfig {
         check(positive(range), "teacher.input.range", "must be above 0")?;
         check(mean.iter().all(|m| m.is_finite()), "teacher.input.mean", "must be three numbers")?;
         check(std.into_iter().all(positive), "teacher.input.std", "must be three numbers above 0")?;
-        check((1..=256).contains(&self.threads), "teacher.threads", "must be 1 to 256")
+        check((1..=256).contains(&self.threads), "teacher.threads", "must be 1 to 256")?;
+        let gigabytes = self.cache.as_ref().map(|cache| cache.gigabytes);
+        check(gigabytes.is_none_or(|g| (0.0..=1e9).contains(&g)), "teacher.cache.gigabytes", "must be 0 to 1000000000")
     }
 }
 
@@ -264,6 +280,10 @@ fn one() -> usize {
     1
 }
 
+fn twenty() -> f64 {
+    20.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,7 +294,7 @@ data: {train: [{path: streets}], classes: {Car: car}}
 stages:
   - {name: one, epochs: 2, learning_rate: {peak: 1.0e-3, end: 0}}
   - {name: two, epochs: 2, learning_rate: {peak: 1.0e-3, end: 0}}
-teacher: {file: teacher.onnx, input: {order: bgr, range: 255, mean: [103.5, 116.3, 123.7], std: [57, 57, 58]}, threads: 2}
+teacher: {file: teacher.onnx, input: {order: bgr, range: 255, mean: [103.5, 116.3, 123.7], std: [57, 57, 58]}, threads: 2, cache: {folder: features}}
 transfer:
   - {teacher: Conv_200, student: conv10, loss: pkd, weight: 5}
   - {teacher: Conv_201, student: conv16, loss: cwd, weight: [5, 1], temperature: 4}
@@ -323,6 +343,10 @@ transfer:
             ("mean: [103.5,", "mean: [.nan,", "teacher.input.mean"),
             ("threads: 2", "threads: 0", "teacher.threads"),
             ("threads: 2", "provider: tpu", "tpu"),
+            ("cache: {folder: features}", "cache: {gigabytes: 1}", "folder"),
+            ("{folder: features}", "{folder: features, size: 1}", "size"),
+            ("{folder: features}", "{folder: features, gigabytes: -1}", "teacher.cache.gigabytes: must be 0 to"),
+            ("{folder: features}", "{folder: features, gigabytes: .nan}", "teacher.cache.gigabytes"),
             ("student: conv10", "student: conv11", "transfer[0].student: the network has no layer 'conv11'"),
             ("student: conv10", "studend: conv10", "studend"),
             ("loss: pkd", "loss: pcd", "pcd"),

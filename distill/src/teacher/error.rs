@@ -63,6 +63,14 @@ pub enum TeacherError {
         /// What ONNX Runtime says.
         reason: String,
     },
+    /// The folder of the cache cannot be used.
+    #[error("teacher.cache.folder: {}: {source}", folder.display())]
+    Cache {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A tensor that is no feature map.
     #[error("{}: tensor '{name}': {reason}", path.display())]
     Tensor {

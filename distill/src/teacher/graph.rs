@@ -1,6 +1,6 @@
 //! The graph in an ONNX file, as far as taps need it.
 
-use super::TeacherError;
+use super::{TeacherError, hex};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::{
@@ -62,7 +62,7 @@ impl OnnxFile {
 
     /// SHA-256 of the file, in hexadecimal.
     pub(super) fn sha256(&self) -> String {
-        Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(&self.bytes))
     }
 
     /// What the nodes give out, in their order: name of the tensor and type of the node.

@@ -1,6 +1,6 @@
 //! Which tensors of a graph can be taps.
 
-use super::{Teacher, TeacherError, feature_map, graph::OnnxFile, prepared, run};
+use super::{Teacher, TeacherError, feature_map, graph::OnnxFile, input_shape, prepared, run};
 use crate::recipe::TeacherConfig;
 use onebit_detector::network::{InputSize, Shape};
 
@@ -31,7 +31,8 @@ pub fn inspect(config: &TeacherConfig, size: Option<InputSize>) -> Result<(Input
     teacher.check_size(size)?;
 
     let grey = prepared(&vec![0.5; size.shape().values()], size, &config.input);
-    let outputs = run(&mut teacher.session, &teacher.input.name, &grey, config.input.layout, size)
+    let shape = input_shape(1, size, config.input.layout);
+    let outputs = run(&mut teacher.session, &teacher.input.name, shape, &grey)
         .map_err(|e| TeacherError::Run { path: config.file.clone(), reason: e.to_string() })?;
     let candidate = |&(name, operator): &(&str, &str)| {
         let [_, channels, height, width] = feature_map(&outputs, name, 1).ok()?.shape;

@@ -2,7 +2,10 @@
 //!
 //! ONNX Runtime gives out only what a graph declares as outputs. A *tap*, some tensor within the graph, is made an output
 //! by appending a few bytes to the file ([`graph`]); its shape is read from what comes out, never assumed.
+//!
+//! With a [`cache`] on disk it runs only on what it has not seen before.
 
+mod cache;
 mod error;
 mod graph;
 mod inspect;
@@ -15,6 +18,7 @@ use crate::{
     data::Batch,
     recipe::{ColourOrder, Layout, TeacherConfig, TeacherInput},
 };
+use cache::Cache;
 use graph::OnnxFile;
 use onebit_detector::network::{InputSize, Shape};
 use ort::{
@@ -49,6 +53,8 @@ pub struct Teacher {
     input: Input,
     config: TeacherInput,
     taps: Vec<String>,
+    cache: Option<Cache>,
+    cached: usize,
 }
 
 /// The input as the graph declares it.
@@ -64,7 +70,8 @@ impl Teacher {
     /// Loads a teacher and makes outputs of the tensors `taps`, each of which stands there once.
     ///
     /// # Errors
-    /// If ONNX Runtime is missing, the file is no network with one picture as its input, or a tap is not in its graph.
+    /// If ONNX Runtime is missing, the file is no network with one picture as its input, a tap is not in its graph, or the
+    /// cache's folder cannot be used.
     pub fn load(config: &TeacherConfig, taps: Vec<String>) -> Result<Self, TeacherError> {
         let file = OnnxFile::read(&config.file)?;
         let bytes = file.with_outputs(taps.iter().map(String::as_str))?;
@@ -72,12 +79,19 @@ impl Teacher {
         let input = Input::of(&session, config.input.layout)
             .map_err(|reason| TeacherError::File { path: config.file.clone(), reason })?;
         let (path, sha256) = (config.file.clone(), file.sha256());
-        Ok(Self { path, sha256, session, input, config: config.input.clone(), taps })
+        let network = format!("{sha256}, {:?}, {} threads, {}", config.provider, config.threads, ort::info());
+        let cache = config.cache.as_ref().map(|cache| Cache::open(cache, &network, &taps)).transpose()?;
+        Ok(Self { path, sha256, session, input, config: config.input.clone(), taps, cache, cached: 0 })
     }
 
     /// SHA-256 of its file, in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Pictures so far whose features came from the cache.
+    pub fn cached(&self) -> usize {
+        self.cached
     }
 
     /// Shapes of the taps for pictures of this size, by running the network on a grey one.
@@ -108,18 +122,37 @@ impl Teacher {
         let mut maps: Vec<Option<FeatureMap>> = vec![None; self.taps.len()];
         for values in batch.values.chunks_exact(at_once * batch.size.shape().values()) {
             let input = prepared(values, batch.size, &self.config);
-            let outputs = run(&mut self.session, &self.input.name, &input, self.config.layout, batch.size)
-                .map_err(|e| TeacherError::Run { path: self.path.clone(), reason: e.to_string() })?;
-            for (map, name) in maps.iter_mut().zip(&self.taps) {
-                let part = feature_map(&outputs, name, at_once).map_err(|reason| TeacherError::Tensor {
-                    path: self.path.clone(),
-                    name: name.clone(),
-                    reason,
-                })?;
-                append(map, part);
-            }
+            let shape = input_shape(at_once, batch.size, self.config.layout);
+            maps.iter_mut().zip(self.cached_or_run(shape, &input)?).for_each(|(map, part)| append(map, part));
         }
         Ok(maps.into_iter().map(|map| map.expect("a batch has pictures")).collect())
+    }
+
+    /// What the taps give for an input of this shape: from the cache if it is there, else by running the network.
+    fn cached_or_run(&mut self, shape: [usize; 4], input: &[f32]) -> Result<Vec<FeatureMap>, TeacherError> {
+        let Some(cache) = &self.cache else { return self.run(shape, input) };
+        let key = cache.key(shape, input);
+        if let Some(maps) = cache.read(&key) {
+            self.cached += shape[0];
+            return Ok(maps);
+        }
+        let maps = self.run(shape, input)?;
+        self.cache.iter_mut().for_each(|cache| cache.write(&key, &maps));
+        Ok(maps)
+    }
+
+    fn run(&mut self, shape: [usize; 4], input: &[f32]) -> Result<Vec<FeatureMap>, TeacherError> {
+        let path = &self.path;
+        let outputs = run(&mut self.session, &self.input.name, shape, input)
+            .map_err(|e| TeacherError::Run { path: path.clone(), reason: e.to_string() })?;
+        let map = |name: &String| {
+            feature_map(&outputs, name, shape[0]).map_err(|reason| TeacherError::Tensor {
+                path: path.clone(),
+                name: name.clone(),
+                reason,
+            })
+        };
+        self.taps.iter().map(map).collect()
     }
 
     fn check_size(&self, found: InputSize) -> Result<(), TeacherError> {
@@ -178,18 +211,15 @@ fn prepared(pictures: &[f32], size: InputSize, config: &TeacherInput) -> Vec<f32
     values
 }
 
-fn run<'s>(
-    session: &'s mut Session,
-    name: &str,
-    values: &[f32],
-    layout: Layout,
-    InputSize { width, height }: InputSize,
-) -> ort::Result<SessionOutputs<'s>> {
-    let pictures = values.len() / (3 * width * height);
-    let shape = match layout {
+/// Shape of the input tensor.
+fn input_shape(pictures: usize, InputSize { width, height }: InputSize, layout: Layout) -> [usize; 4] {
+    match layout {
         Layout::Nchw => [pictures, 3, height, width],
         Layout::Nhwc => [pictures, height, width, 3],
-    };
+    }
+}
+
+fn run<'s>(session: &'s mut Session, name: &str, shape: [usize; 4], values: &[f32]) -> ort::Result<SessionOutputs<'s>> {
     session.run(ort::inputs![name => TensorRef::from_array_view((shape, values))?])
 }
 
@@ -211,6 +241,10 @@ fn append(map: &mut Option<FeatureMap>, part: FeatureMap) {
         }
         None => *map = Some(part),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -80,9 +80,11 @@ pub(super) fn kept(run: &Path, recipe: &Recipe) -> Result<Recipe, TrainError> {
 /// Keeps the recipe with which a run goes on. Where that is another one than was kept (more epochs, say), the run is no
 /// longer the one that either of them describes: it is told.
 pub(super) fn go_on(run: &Path, mut kept: Recipe, recipe: &Recipe) -> Result<(), TrainError> {
-    kept.data.root.clone_from(&recipe.data.root); // data, teacher and first weights may have moved
-    if let Some(teacher) = &recipe.teacher {
-        kept.set_teacher(&teacher.file);
+    // Data, teacher and first weights may have moved, and a cache changes no result.
+    kept.data.root.clone_from(&recipe.data.root);
+    if let (Some(kept), Some(teacher)) = (&mut kept.teacher, &recipe.teacher) {
+        kept.file.clone_from(&teacher.file);
+        kept.cache.clone_from(&teacher.cache);
     }
     if kept.weights.is_some() && recipe.weights.is_some() {
         kept.weights.clone_from(&recipe.weights);

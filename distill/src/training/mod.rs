@@ -4,6 +4,7 @@
 //! same numbers as TensorBoard's event files, and `checkpoint/`, which always is a whole one. A run that was killed goes on
 //! from it and ends with the same bits as one that was not.
 
+mod ahead;
 mod checkpoint;
 mod error;
 mod events;
@@ -15,6 +16,7 @@ mod step;
 mod teacher;
 mod times;
 
+pub use ahead::fill_cache;
 pub use checkpoint::{Checkpoint, Progress, RECIPE};
 pub use error::TrainError;
 pub use learner::Learner;
@@ -24,7 +26,7 @@ use crate::{
     data::{Batch, Dataset, Loader, Sampler},
     device::{self, Compute},
     heads::HeadLoss,
-    recipe::{Recipe, Stage},
+    recipe::{Recipe, RecipeError, SetConfig, Stage},
     student::Student,
     transfer::{Lesson, Transfer},
     weights,
@@ -36,6 +38,7 @@ use burn::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use metrics::{Means, Metrics};
+use onebit_detector::network::Network;
 use std::{path::Path, sync::Arc, time::Instant};
 use step::{Losses, step};
 use times::{Times, timed};
@@ -84,20 +87,16 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn open(devices: Vec<Device>, recipe: &'a Recipe, folder: &'a Path, resume: bool) -> Result<Self, TrainError> {
-        let network = recipe.build_network().map_err(crate::recipe::RecipeError::from)?;
-        let dataset = |sets: &[_]| Dataset::load(&recipe.data, sets, network.classes());
-        let training = Arc::new(Sampler::new(dataset(&recipe.data.train)?, recipe));
-        let sets = &recipe.data.validation;
-        let validation = if sets.is_empty() { None } else { Some(Arc::new(Sampler::new(dataset(sets)?, recipe))) };
+        let network = recipe.build_network().map_err(RecipeError::from)?;
+        let training = frames(recipe, &recipe.data.train, &network)?;
         let labelled = Arc::new(training.labelled());
+        let sets = &recipe.data.validation;
+        let validation = if sets.is_empty() { None } else { Some(frames(recipe, sets, &network)?) };
+
         let transfer = Transfer::open(recipe, &network)?;
         for stage in &recipe.stages {
             let is_taught = transfer.as_ref().is_some_and(|transfer| transfer.is_active(stage));
-            let frames = if is_taught { &training } else { &labelled };
-            if Loader::len(frames, recipe.batch) == 0 {
-                let (stage, frames) = (stage.name.clone(), frames.dataset().epoch.len());
-                return Err(TrainError::NoBatch { stage, frames, batch: recipe.batch });
-            }
+            check_batches(recipe, stage, if is_taught { &training } else { &labelled })?;
         }
         let teacher = recipe.teacher.as_ref().zip(transfer.as_ref()).map(|(config, transfer)| TeacherFile {
             sha256: transfer.teacher_sha256().to_owned(),
@@ -183,6 +182,10 @@ impl<'a> Run<'a> {
             if last {
                 bar.finish_and_clear();
                 log::info!("{}: {times}", stage.name);
+                if self.transfer.as_ref().is_some_and(|transfer| transfer.has_cache() && transfer.is_active(stage)) {
+                    let Times { images, cached, .. } = times;
+                    log::info!("{}: the features of {cached} of {images} pictures came from the cache", stage.name);
+                }
                 if times.is_loader_slow() {
                     log::warn!("training waits for frames: to read and decode them takes longer than a step");
                 }
@@ -204,6 +207,7 @@ impl<'a> Run<'a> {
             let for_frames = lesson.waited.min(waited);
             times.loader += for_frames;
             times.teacher += waited - for_frames;
+            times.cached += lesson.cached as u64;
             let at = self.progress.epoch * steps + index;
             let rate = stage.learning_rate.at(at, steps, stage.epochs);
             let share = at as f32 / (stage.epochs * steps) as f32;
@@ -270,6 +274,20 @@ impl<'a> Run<'a> {
         let (learner, average, optimizer) = (self.learner.clone(), self.average.clone(), self.optimizer.clone());
         Checkpoint { learner, average, optimizer, progress: self.progress }.save(self.folder)
     }
+}
+
+/// The frames to learn from, enough for a batch.
+fn frames(recipe: &Recipe, sets: &[SetConfig], network: &Network) -> Result<Arc<Sampler>, TrainError> {
+    Ok(Arc::new(Sampler::new(Dataset::load(&recipe.data, sets, network.classes())?, recipe)))
+}
+
+/// Do the frames of a stage fill a batch?
+fn check_batches(recipe: &Recipe, stage: &Stage, sampler: &Sampler) -> Result<(), TrainError> {
+    if Loader::len(sampler, recipe.batch) > 0 {
+        return Ok(());
+    }
+    let (stage, frames) = (stage.name.clone(), sampler.dataset().epoch.len());
+    Err(TrainError::NoBatch { stage, frames, batch: recipe.batch })
 }
 
 /// The pictures of a batch as a tensor `[pictures, 3, height, width]`.

@@ -14,6 +14,8 @@ const SLOW_LOADER: f64 = 0.1;
 pub(super) struct Times {
     /// Pictures learned from.
     pub(super) images: u64,
+    /// Those of which the teacher's features came from the cache.
+    pub(super) cached: u64,
     /// Everything.
     pub(super) total: Duration,
     /// Waiting for frames; where there is a teacher, as far as it waited for them itself.
@@ -49,6 +51,7 @@ impl Times {
 impl AddAssign for Times {
     fn add_assign(&mut self, other: Self) {
         self.images += other.images;
+        self.cached += other.cached;
         self.total += other.total;
         self.loader += other.loader;
         self.teacher += other.teacher;

@@ -25,6 +25,8 @@ pub struct Lesson {
     pub batch: Batch,
     /// One map for each tensor of [`super::Transfer::tensors`]; none in a stage without transfer.
     pub features: Vec<FeatureMap>,
+    /// Pictures of the batch whose features came from the cache; in a part of a lesson those of the whole one.
+    pub cached: usize,
     /// How long the teacher waited for the batch; without one, no bound on how long a learner may.
     pub waited: Duration,
 }
@@ -32,7 +34,7 @@ pub struct Lesson {
 impl Lesson {
     /// A batch that no teacher looks at.
     pub fn without_teacher(batch: Batch) -> Self {
-        Self { batch, features: Vec::new(), waited: Duration::MAX }
+        Self { batch, features: Vec::new(), cached: 0, waited: Duration::MAX }
     }
 
     /// The lesson in `parts` equal parts.
@@ -41,7 +43,7 @@ impl Lesson {
             .batch
             .split(parts)
             .into_iter()
-            .map(|batch| Self { batch, features: Vec::new(), waited: self.waited })
+            .map(|batch| Self { batch, features: Vec::new(), cached: self.cached, waited: self.waited })
             .collect();
         for map in self.features {
             lessons.iter_mut().zip(map.split(parts)).for_each(|(lesson, part)| lesson.features.push(part));
@@ -96,6 +98,7 @@ impl Iterator for Lessons {
 }
 
 fn lesson_of(batch: Batch, waited: Duration, teacher: &mut Teacher, tensors: &[String]) -> Result<Lesson, TransferError> {
+    let before = teacher.cached();
     let features = teacher.features(&batch)?;
     for (map, tensor) in features.iter().zip(tensors) {
         let fail = |reason| Err(TransferError::Features { tensor: tensor.clone(), reason });
@@ -106,5 +109,5 @@ fn lesson_of(batch: Batch, waited: Duration, teacher: &mut Teacher, tensors: &[S
             return fail("is zero everywhere in a whole batch: it has nothing to teach");
         }
     }
-    Ok(Lesson { batch, features, waited })
+    Ok(Lesson { batch, features, cached: teacher.cached() - before, waited })
 }

@@ -34,6 +34,7 @@ const PATIENCE: usize = 10;
 pub struct Transfer {
     teacher: Arc<Mutex<Teacher>>,
     sha256: String,
+    has_cache: bool,
     tensors: Vec<String>,
     taps: Vec<Tap>,
     outputs: RegionOutputs,
@@ -89,12 +90,18 @@ impl Transfer {
         }
         let taps = windows.into_iter().next().expect("a recipe has a window");
         let sha256 = teacher.sha256().to_owned();
-        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), sha256, tensors, taps, outputs }))
+        let has_cache = config.cache.is_some();
+        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), sha256, has_cache, tensors, taps, outputs }))
     }
 
     /// SHA-256 of the teacher's file, in hexadecimal.
     pub fn teacher_sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Are the teacher's features kept on disk?
+    pub fn has_cache(&self) -> bool {
+        self.has_cache
     }
 
     /// Names of the teacher's tensors that are looked at.
