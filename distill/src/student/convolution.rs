@@ -4,10 +4,10 @@ use super::cpu;
 use burn::tensor::{Tensor, module::conv2d, ops::ConvOptions};
 
 /// A convolution with same padding of `x` `[batch, channels, height, width]` by `weight`
-/// `[filters, channels / groups, kernel, kernel]`.
+/// `[filters, channels / groups, kernel, kernel]`; there is one group or one for each channel.
 pub(super) fn same(x: Tensor<4>, weight: Tensor<4>, stride: usize, groups: usize) -> Tensor<4> {
-    if groups == 1 && cpu::computes(&x) {
-        return cpu::convolve(x, weight, stride);
+    if cpu::computes(&x) {
+        return cpu::convolve(x, weight, stride, groups > 1);
     }
     let [_, _, kernel, _] = weight.dims();
     let padding = kernel / 2;
@@ -25,7 +25,7 @@ mod tests {
         let device = Device::flex();
         device.seed(7);
         let device = device.autodiff();
-        for (kernel, stride, [height, width]) in [
+        let cases = [
             (1, 1, [5, 7]),
             (3, 1, [16, 18]),
             (3, 1, [7, 1]),
@@ -36,12 +36,13 @@ mod tests {
             (3, 2, [1, 1]),
             (1, 2, [6, 9]),
             (5, 1, [2, 3]),
-        ] {
+        ];
+        for ((kernel, stride, [height, width]), groups) in cases.into_iter().flat_map(|case| [(case, 1), (case, 6)]) {
             let random = |shape| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
-            let (x, w) = (random([2, 6, height, width]), random([4, 6, kernel, kernel]));
+            let (x, w) = (random([2, 6, height, width]), random([6, 6 / groups, kernel, kernel]));
             let p = kernel / 2;
-            let burn_s = conv2d(x.clone(), w.clone(), None, ConvOptions::new([stride; 2], [p; 2], [1, 1], 1));
-            let ours = same(x.clone(), w.clone(), stride, 1);
+            let burn_s = conv2d(x.clone(), w.clone(), None, ConvOptions::new([stride; 2], [p; 2], [1, 1], groups));
+            let ours = same(x.clone(), w.clone(), stride, groups);
             ours.to_data().assert_approx_eq(&burn_s.to_data(), Tolerance::<f32>::absolute(1e-4));
 
             // A gradient that differs from place to place.

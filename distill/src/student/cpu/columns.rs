@@ -92,20 +92,16 @@ impl Geometry {
         }
         let positions = self.positions(rows);
         buffer.resize(self.taps() * positions, 0.0);
+        let mut strided = Vec::new();
         for (tap, values) in buffer.chunks_exact_mut(positions).enumerate() {
             for (run, values) in self.runs(tap, rows).zip(values.chunks_exact_mut(self.output()[3])) {
-                let Some(Run { inside, start }) = run else {
+                let Some(run) = run else {
                     values.fill(0.0);
                     continue;
                 };
-                values[..inside.start].fill(0.0);
-                values[inside.end..].fill(0.0);
-                let values = &mut values[inside];
-                if self.stride == 1 {
-                    values.copy_from_slice(&x[start..][..values.len()]);
-                } else {
-                    values.iter_mut().zip(x[start..].iter().step_by(self.stride)).for_each(|(value, x)| *value = *x);
-                }
+                values[..run.inside.start].fill(0.0);
+                values[run.inside.end..].fill(0.0);
+                values[run.inside.clone()].copy_from_slice(self.row(x, &run, &mut strided));
             }
         }
         view(buffer, [self.taps(), positions], positions)
@@ -128,20 +124,14 @@ impl Geometry {
         multiply(weight, y, 0.0, view_mut(buffer, [self.taps(), positions], positions));
         for (tap, values) in buffer.chunks_exact(positions).enumerate() {
             for (run, values) in self.runs(tap, rows).zip(values.chunks_exact(self.output()[3])) {
-                let Some(Run { inside, start }) = run else { continue };
-                let values = &values[inside];
-                if self.stride == 1 {
-                    of_x[start..].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-                } else {
-                    of_x[start..].iter_mut().step_by(self.stride).zip(values).for_each(|(sum, value)| *sum += value);
-                }
+                let Some(run) = run else { continue };
+                self.add_row(of_x, &run, &values[run.inside.clone()], 1.0);
             }
         }
     }
 
-    /// For each output row, which of its positions have this tap inside the image, and where in the image the first one has
-    /// it; `None` where none has.
-    fn runs(&self, tap: usize, rows: &Range<usize>) -> impl Iterator<Item = Option<Run>> {
+    /// Where each output row has this tap inside the image; `None` where it has not.
+    pub(super) fn runs(&self, tap: usize, rows: &Range<usize>) -> impl Iterator<Item = Option<Run>> {
         let Self { height, width, kernel, stride, .. } = *self;
         let (channel, dy, dx) = (tap / (kernel * kernel), tap / kernel % kernel, tap % kernel);
         let padding = kernel / 2;
@@ -153,6 +143,33 @@ impl Geometry {
             (first < end)
                 .then(|| Run { inside: first..end, start: (channel * height + y) * width + first * stride + dx - padding })
         })
+    }
+
+    /// The values of an image that a run has.
+    #[inline(always)] // compiled for the caller's vectors
+    pub(super) fn row<'a>(&self, x: &'a [f32], run: &Run, buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        let x = &x[run.start..];
+        if self.stride == 1 {
+            return &x[..run.inside.len()];
+        }
+        buffer.clear();
+        buffer.extend(x.iter().step_by(self.stride).take(run.inside.len()));
+        buffer
+    }
+
+    /// Adds `values`, times a factor, to those of an image that a run has.
+    #[inline(always)] // compiled for the caller's vectors
+    pub(super) fn add_row(&self, of_x: &mut [f32], run: &Run, values: &[f32], factor: f32) {
+        let of_x = &mut of_x[run.start..];
+        if self.stride == 1 {
+            for (sum, value) in of_x.iter_mut().zip(values) {
+                *sum += factor * value;
+            }
+        } else {
+            for (sum, value) in of_x.iter_mut().step_by(self.stride).zip(values) {
+                *sum += factor * value;
+            }
+        }
     }
 
     /// Output rows whose columns are made at once.
@@ -199,8 +216,11 @@ impl Geometry {
     }
 }
 
-struct Run {
-    inside: Range<usize>,
+/// The positions of an output row that have a tap inside the image.
+pub(super) struct Run {
+    /// Which ones.
+    pub(super) inside: Range<usize>,
+    /// Where in the image the first one has it; the next ones are a stride apart.
     start: usize,
 }
 

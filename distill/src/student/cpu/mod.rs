@@ -2,11 +2,13 @@
 //!
 //! burn's flex backend composes batch norm with its rectifier from many passes over memory, takes the gradient of a
 //! convolution's weights as a convolution with a kernel as large as the map, and pools value by value. Here a convolution and
-//! its gradients are matrix products over columns of the image, made in pieces that stay in the cache ([`columns`]); batch
-//! norm with what follows it reads and writes each map as seldom as it can ([`norm`]), and so does pooling ([`pool`]). On
-//! other devices burn's own operations are used.
+//! its gradients are matrix products over columns of the image, made in pieces that stay in the cache ([`columns`]), or sums
+//! over whole rows where each channel has a filter of its own ([`depthwise`]); batch norm with what follows it reads and
+//! writes each map as seldom as it can ([`norm`]), and so does pooling ([`pool`]). On other devices burn's own operations
+//! are used.
 
 mod columns;
+mod depthwise;
 mod norm;
 mod pool;
 
@@ -24,6 +26,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use columns::Geometry;
+use depthwise::Depthwise;
 use norm::Affine;
 use pulp::Arch;
 
@@ -34,9 +37,11 @@ pub(super) fn computes(x: &Tensor<4>) -> bool {
     x.device() == Device::flex()
 }
 
-/// A convolution with same padding of `x` `[batch, channels, height, width]` by `weight` `[filters, channels, kernel, kernel]`.
-pub(super) fn convolve(x: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
-    Tensor::from_dispatch(<Dispatch as LayerOps>::convolve(x.into_dispatch(), weight.into_dispatch(), stride))
+/// A convolution with same padding of `x` `[batch, channels, height, width]` by `weight` `[filters, channels, kernel, kernel]`,
+/// or, `depthwise`, of each channel by one of `[channels, 1, kernel, kernel]`.
+pub(super) fn convolve(x: Tensor<4>, weight: Tensor<4>, stride: usize, depthwise: bool) -> Tensor<4> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as LayerOps>::convolve(x, weight, stride, depthwise))
 }
 
 /// Batch norm of `x` `[batch, channels, height, width]` with its own statistics, `z = scale · (x − mean) / sqrt(variance + ε) +
@@ -62,7 +67,7 @@ pub(super) fn pool(x: Tensor<4>) -> Tensor<4> {
 /// See [`convolve`], [`normalise`] and [`pool`].
 #[backend_extension(Flex, Autodiff)]
 trait LayerOps: Backend {
-    fn convolve(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self>;
+    fn convolve(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize, depthwise: bool) -> FloatTensor<Self>;
 
     fn normalise(
         x: FloatTensor<Self>,
@@ -76,8 +81,12 @@ trait LayerOps: Backend {
 }
 
 impl LayerOps for Flex {
-    fn convolve(x: Values, weight: Values, stride: usize) -> Values {
+    fn convolve(x: Values, weight: Values, stride: usize, depthwise: bool) -> Values {
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        if depthwise {
+            let geometry = Depthwise::new(dims(&x), dims(&weight), stride);
+            return tensor(geometry.forward(slice(&x), slice(&weight)), geometry.output());
+        }
         let geometry = Geometry::new(dims(&x), dims(&weight), stride);
         tensor(geometry.forward(slice(&x), slice(&weight)), geometry.output())
     }
@@ -99,11 +108,13 @@ impl LayerOps for Flex {
 }
 
 impl<C: CheckpointStrategy> LayerOps for Autodiff<Flex, C> {
-    fn convolve(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
+    fn convolve(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize, depthwise: bool) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         match Convolve.prepare::<C>([x_node, weight_node]).compute_bound().stateful() {
-            OpsKind::Tracked(graph) => graph.finish((x.clone(), weight.clone(), stride), Flex::convolve(x, weight, stride)),
-            OpsKind::UnTracked(graph) => graph.finish(Flex::convolve(x, weight, stride)),
+            OpsKind::Tracked(graph) => {
+                graph.finish((x.clone(), weight.clone(), stride, depthwise), Flex::convolve(x, weight, stride, depthwise))
+            }
+            OpsKind::UnTracked(graph) => graph.finish(Flex::convolve(x, weight, stride, depthwise)),
         }
     }
 
@@ -139,20 +150,27 @@ impl<C: CheckpointStrategy> LayerOps for Autodiff<Flex, C> {
 struct Convolve;
 
 impl Backward<Flex, 2> for Convolve {
-    type State = (Values, Values, usize);
+    type State = (Values, Values, usize, bool);
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let (x, weight, stride) = ops.state;
+        let (x, weight, stride, depthwise) = ops.state;
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         let [x_node, weight_node] = ops.parents;
         let y = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let geometry = Geometry::new(dims(&x), dims(&weight), stride);
-        let (of_x, of_weight) = geometry.backward(slice(&x), slice(&weight), slice(&y), x_node.is_some());
+        let (x_dims, weight_dims) = (dims(&x), dims(&weight));
+        let (of_x, of_weight) = if depthwise {
+            let (of_x, of_weight) =
+                Depthwise::new(x_dims, weight_dims, stride).backward(slice(&x), slice(&weight), slice(&y));
+            (Some(of_x), of_weight)
+        } else {
+            let geometry = Geometry::new(x_dims, weight_dims, stride);
+            geometry.backward(slice(&x), slice(&weight), slice(&y), x_node.is_some())
+        };
         if let Some((node, values)) = x_node.zip(of_x) {
-            gradients.register::<Flex>(node.id, tensor(values, dims(&x)));
+            gradients.register::<Flex>(node.id, tensor(values, x_dims));
         }
         if let Some(node) = weight_node {
-            gradients.register::<Flex>(node.id, tensor(of_weight, dims(&weight)));
+            gradients.register::<Flex>(node.id, tensor(of_weight, weight_dims));
         }
     }
 }

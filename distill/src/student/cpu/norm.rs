@@ -109,23 +109,30 @@ impl Affine<'_> {
 /// Mean of `term` over the values of planes side by side.
 #[inline(always)] // as its callers
 fn mean_of(x: &[&[f32]], y: &[&[f32]], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let (mut sum, mut count) = (0.0, 0);
-    // Loops in place of iterators' sums: what these call would not be compiled for the same vectors.
+    let (mut total, mut count) = (0.0, 0);
     for (x, y) in x.iter().zip(y) {
-        let mut lanes = [0.0f32; LANES];
-        let (x_blocks, y_blocks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-        for (x, y) in x_blocks.remainder().iter().zip(y_blocks.remainder()) {
-            sum += f64::from(term(*x, *y));
-        }
-        for (x, y) in x_blocks.zip(y_blocks) {
-            for lane in 0..LANES {
-                lanes[lane] += term(x[lane], y[lane]);
-            }
-        }
-        for lane in lanes {
-            sum += f64::from(lane);
-        }
+        total += sum(x, y, &term);
         count += x.len();
     }
-    (sum / count as f64) as f32
+    (total / count as f64) as f32
+}
+
+/// Sum of `term` over two equally long slices.
+#[inline(always)] // as its callers
+pub(super) fn sum(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    let (mut lanes, mut total) = ([0.0f32; LANES], 0.0);
+    let (x_blocks, y_blocks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    // Loops in place of iterators' sums: what these call would not be compiled for the same vectors.
+    for (x, y) in x_blocks.remainder().iter().zip(y_blocks.remainder()) {
+        total += f64::from(term(*x, *y));
+    }
+    for (x, y) in x_blocks.zip(y_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] += term(x[lane], y[lane]);
+        }
+    }
+    for lane in lanes {
+        total += f64::from(lane);
+    }
+    total
 }
