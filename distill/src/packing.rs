@@ -85,7 +85,7 @@ pub fn pack(run: &Path, recipe: &Recipe, options: Options) -> Result<Model, Pack
     }
     student.set_binary(&stage.binary);
     if options.batch_norm > 0 {
-        student = statistics::measured(student, recipe, options.batch_norm, progress.epochs)?;
+        student = statistics::measured(student, recipe, stage, options.batch_norm, progress.epochs)?;
     }
     let provenance = provenance(run, recipe, &progress)?;
     let mut model = fold(&student, network, provenance);

@@ -12,7 +12,7 @@ pub use transfer::{
     CacheConfig, ColourOrder, Course, Layout, Provider, TapConfig, TapWeight, TeacherConfig, TeacherInput, TransferLoss,
 };
 
-use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec, Operation, Precision};
+use onebit_detector::network::{InputSize, Network, NetworkError, NetworkSpec};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -270,6 +270,16 @@ impl Recipe {
         Self { teacher: None, transfer: Vec::new(), ..self }
     }
 
+    /// Does the stage learn from the teacher at any time?
+    pub fn is_taught(&self, stage: &Stage) -> bool {
+        self.transfer.iter().any(|tap| tap.weight.is_active(stage))
+    }
+
+    /// Are the teacher's features kept on disk?
+    pub fn has_cache(&self) -> bool {
+        self.teacher.as_ref().is_some_and(|teacher| teacher.cache.is_some())
+    }
+
     /// The network to train.
     ///
     /// # Errors
@@ -355,7 +365,7 @@ impl Stage {
         check((1..=100_000).contains(&self.epochs), format!("{key}.epochs"), "must be 1 to 100000")?;
         self.learning_rate.check(&format!("{key}.learning_rate"), self.epochs)?;
         if let BinaryLayers::Only(names) = &self.binary {
-            let wrong = names.iter().find(|name| !is_binary(network, name));
+            let wrong = names.iter().find(|name| network.binary_layers().all(|layer| layer != *name));
             let reason = wrong.map(|name| format!("the network has no binary layer '{name}'")).unwrap_or_default();
             check(wrong.is_none(), format!("{key}.binary"), reason)?;
         }
@@ -365,12 +375,6 @@ impl Stage {
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn is_binary(network: &Network, name: &str) -> bool {
-    network.layers().iter().any(|layer| {
-        layer.name == name && matches!(&layer.operation, Operation::Convolution(c) if c.precision == Precision::Binary)
-    })
 }
 
 fn check_scale([low, high]: [f32; 2], key: &str) -> Result<(), RecipeError> {

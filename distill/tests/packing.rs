@@ -38,6 +38,7 @@ fn the_engine_equals_the_graph_on_real_frames() {
         ("darknet-yolo", "{}"),
         ("darknet-yolo-64", "{}"),
         ("mobilenet-yolo", "{}"),
+        ("darknet-yolo-64, full_precision: [conv2, conv13]", "{}"),
         ("darknet-yolo-64", "{clip: false}"),
         ("darknet-yolo-64", "{standardise: true}"),
         ("darknet-yolo-64", "{scale: learned}"),

@@ -133,10 +133,21 @@ impl Network {
         Self::new(Description { input, ..self.description.clone() })
     }
 
+    /// Names of the convolutions with one bit per weight.
+    pub fn binary_layers(&self) -> impl Iterator<Item = &str> {
+        let binary = |layer: &&Layer| matches!(&layer.operation, Operation::Convolution(convolution) if convolution.precision == Precision::Binary);
+        self.layers().iter().filter(binary).map(|layer| layer.name.as_str())
+    }
+
     /// The same network with no binary layer, such as a teacher of the same topology.
     pub fn in_full_precision(&self) -> Self {
+        self.with_full_precision(|_| true)
+    }
+
+    /// The same network with full-precision weights in the layers that are `kept`, by name.
+    fn with_full_precision(&self, kept: impl Fn(&str) -> bool) -> Self {
         let mut network = self.clone();
-        for layer in &mut network.description.layers {
+        for layer in network.description.layers.iter_mut().filter(|layer| kept(&layer.name)) {
             if let Operation::Convolution(convolution) = &mut layer.operation {
                 convolution.precision = Precision::Full;
             }

@@ -29,6 +29,9 @@ pub struct NetworkSpec {
     /// Box priors in cells of 32 pixels of the input; without them, [`default_anchors`] of the input size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchors: Option<Vec<Anchor>>,
+    /// Convolutions that keep full-precision weights, beside the first and the last one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub full_precision: Vec<String>,
 }
 
 /// The networks that can be built by name.
@@ -147,7 +150,14 @@ pub fn default_anchors(input: InputSize) -> Vec<Anchor> {
 impl NetworkSpec {
     /// A topology with everything else at its default: full width, 416×416, car, pedestrian and cyclist.
     pub fn preset(topology: Topology) -> Self {
-        Self { topology, width: default_width(), input: default_input(), classes: default_classes(), anchors: None }
+        Self {
+            topology,
+            width: default_width(),
+            input: default_input(),
+            classes: default_classes(),
+            anchors: None,
+            full_precision: Vec::new(),
+        }
     }
 
     /// Builds the network.
@@ -158,10 +168,18 @@ impl NetworkSpec {
         if !(self.width > 0.0 && self.width <= 4.0) {
             return Err(NetworkError::field("width", format!("{} is not above 0 and at most 4", self.width)));
         }
-        match self.topology {
+        let network = match self.topology {
             Topology::DarknetYolo => darknet::build(self, false),
             Topology::DarknetYolo64 => darknet::build(self, true),
             Topology::MobilenetYolo => mobilenet::build(self),
+        }?;
+        let binary: Vec<_> = network.binary_layers().collect();
+        match self.full_precision.iter().find(|name| !binary.contains(&name.as_str())) {
+            Some(name) => {
+                let reason = format!("'{name}' is not one of the binary convolutions {}", binary.join(", "));
+                Err(NetworkError::field("full_precision", reason))
+            }
+            None => Ok(network.with_full_precision(|name| self.full_precision.iter().any(|kept| kept == name))),
         }
     }
 

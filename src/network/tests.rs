@@ -115,3 +115,16 @@ fn a_spec_reads_yaml_and_refuses_what_it_does_not_know() {
     let error = NetworkSpec { width: f64::NAN, ..spec }.build().unwrap_err();
     assert_eq!(error.to_string(), "width: NaN is not above 0 and at most 4");
 }
+
+#[test]
+fn a_spec_keeps_named_layers_in_full_precision() {
+    let all = NetworkSpec::preset(Topology::MobilenetYolo);
+    let some = NetworkSpec { full_precision: vec!["pointwise1".into(), "head1".into()], ..all.clone() };
+    let [all, some] = [all, some.clone()].map(|spec| spec.build().unwrap());
+    let kept: Vec<_> = all.binary_layers().filter(|name| !some.binary_layers().any(|binary| binary == *name)).collect();
+    assert_eq!(kept, ["pointwise1", "head1"]);
+    assert_eq!(all.in_full_precision(), some.in_full_precision());
+    let wrong = NetworkSpec { full_precision: vec!["conv0".into()], ..NetworkSpec::preset(Topology::DarknetYolo) };
+    let error = wrong.build().unwrap_err().to_string();
+    assert!(error.starts_with("full_precision: 'conv0' is not one of the binary convolutions conv2, conv4, "), "{error}");
+}

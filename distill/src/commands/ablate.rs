@@ -1,10 +1,8 @@
 //! `distill ablate`: one recipe in several variants.
 
+use super::overlay::{Devices, Overlay};
 use clap::Args;
-use onebit_distill::{
-    ablation::{self, Plan, Share, Trial},
-    device::Compute,
-};
+use onebit_distill::ablation::{self, Plan, Share, Trial};
 use std::{
     error::Error,
     fs,
@@ -27,18 +25,13 @@ pub(crate) struct Arguments {
     /// Folder of the runs
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Folder of the data sets, in place of the recipe's data.root
-    #[arg(long, value_name = "FOLDER")]
-    data: Option<PathBuf>,
-    /// The teacher's ONNX file, in place of the recipe's teacher.file
-    #[arg(long, value_name = "FILE")]
-    teacher: Option<PathBuf>,
+    #[command(flatten)]
+    overlay: Overlay,
     /// Only every n-th run from the i-th: i/n
     #[arg(long, value_name = "I/N", default_value = "1/1")]
     only: Share,
-    /// Where to train: cpu, vulkan, cuda or cuda:N; several take the recipe's shards in turn
-    #[arg(long, value_delimiter = ',', default_value = "cpu")]
-    device: Vec<Compute>,
+    #[command(flatten)]
+    devices: Devices,
     /// Train nothing, only print the table of what is measured and draw OUT/scores.png
     #[arg(long)]
     table: bool,
@@ -48,16 +41,9 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
         let plan = Plan::load(&self.plan)?;
         let mut trials = plan.trials()?;
-        for Trial { recipe, .. } in &mut trials {
-            if let Some(root) = &self.data {
-                recipe.set_root(root);
-            }
-            if let Some(file) = &self.teacher {
-                recipe.set_teacher(file);
-            }
-        }
+        trials.iter_mut().for_each(|trial| self.overlay.lay_over(&mut trial.recipe));
         if !self.table {
-            ablation::run(&plan, &trials, &self.output, self.only, &self.device)?;
+            ablation::run(&plan, &trials, &self.output, self.only, &self.devices.list)?;
         }
         print_table(&trials, &self.output)
     }

@@ -1,6 +1,6 @@
 //! `distill anchors`.
 
-use crate::load_recipe;
+use super::overlay::DataFolder;
 use clap::Args;
 use onebit_detector::network::{Anchor, InputSize};
 use onebit_distill::{
@@ -17,9 +17,8 @@ pub(crate) struct Arguments {
     /// A recipe (boxes as its training pictures show them), or folders in KITTI layout (frames as the detector sees them)
     #[arg(required = true, value_name = "RECIPE|FOLDER")]
     sources: Vec<PathBuf>,
-    /// Folder of the data sets, in place of the recipe's data.root
-    #[arg(long, value_name = "FOLDER")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataFolder,
     /// With folders: size of the network's input
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "416x416")]
     input: InputSize,
@@ -56,7 +55,7 @@ impl Arguments {
         if let [recipe] = &self.sources[..]
             && recipe.is_file()
         {
-            let recipe = load_recipe(recipe, self.data.as_deref())?;
+            let recipe = self.data.load(recipe)?;
             let network = recipe.build_network()?;
             let onebit_detector::network::Head::Region(head) = network.head();
             let dataset = Dataset::load(&recipe.data, &recipe.data.train, network.classes())?;

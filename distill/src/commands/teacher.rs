@@ -1,12 +1,12 @@
 //! `distill teacher`: look at a teacher, train one, write one as ONNX.
 
+use super::overlay::{DataFolder, Devices, Overlay};
 use clap::Subcommand;
 use onebit_detector::{
     network::InputSize,
     onnx::{self, Outputs},
 };
 use onebit_distill::{
-    device::Compute,
     packing,
     recipe::{Layout, Provider, Recipe, TeacherConfig, TeacherInput},
     teacher, training,
@@ -40,27 +40,21 @@ pub(crate) enum TeacherCommand {
         /// Folder of the run
         #[arg(short, long, value_name = "RUN")]
         output: PathBuf,
-        /// Folder of the data sets, in place of the recipe's data.root
-        #[arg(long, value_name = "FOLDER")]
-        data: Option<PathBuf>,
+        #[command(flatten)]
+        data: DataFolder,
         /// Go on from the run's checkpoint
         #[arg(long)]
         resume: bool,
-        /// Where to compute: cpu, vulkan, cuda or cuda:N; several take the recipe's shards in turn
-        #[arg(long, value_delimiter = ',', default_value = "cpu")]
-        device: Vec<Compute>,
+        #[command(flatten)]
+        devices: Devices,
     },
     /// Compute the features of every training picture ahead, into the recipe's cache (its key teacher.cache)
     #[command(after_help = "Example:\n  distill teacher cache recipe.yaml --data DATA --teacher teacher.onnx")]
     Cache {
         /// The recipe, a YAML file
         recipe: PathBuf,
-        /// Folder of the data sets, in place of the recipe's data.root
-        #[arg(long, value_name = "FOLDER")]
-        data: Option<PathBuf>,
-        /// The teacher's ONNX file, in place of the recipe's teacher.file
-        #[arg(long, value_name = "FILE")]
-        teacher: Option<PathBuf>,
+        #[command(flatten)]
+        overlay: Overlay,
     },
     /// Write the network of a full-precision run as ONNX
     #[command(after_help = "The input is 'image' [1, 3, height, width], float32, red green blue, 0 to 1; outputs are \
@@ -81,23 +75,17 @@ pub(crate) enum TeacherCommand {
     },
 }
 
-pub(crate) fn run(command: TeacherCommand) -> Result<(), Box<dyn Error>> {
-    match command {
-        TeacherCommand::Inspect { file, input, nhwc } => inspect(file, input, nhwc),
-        TeacherCommand::Train { recipe, output, data, resume, device } => {
-            let mut recipe = Recipe::load(&recipe)?.in_full_precision();
-            if let Some(root) = data {
-                recipe.set_root(&root);
+impl TeacherCommand {
+    pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::Inspect { file, input, nhwc } => inspect(file, input, nhwc),
+            Self::Train { recipe, output, data, resume, devices } => {
+                let recipe = data.load(&recipe)?.in_full_precision();
+                Ok(training::train_on(&devices.list, &recipe, &output, resume)?)
             }
-            Ok(training::train_on(&device, &recipe, &output, resume)?)
+            Self::Cache { recipe, overlay } => Ok(training::fill_cache(&overlay.load(&recipe)?)?),
+            Self::Export { run, output, taps, input } => export(&run, &output, &taps, input),
         }
-        TeacherCommand::Cache { recipe, data, teacher } => {
-            let mut recipe = Recipe::load(&recipe)?;
-            data.iter().for_each(|root| recipe.set_root(root));
-            teacher.iter().for_each(|file| recipe.set_teacher(file));
-            Ok(training::fill_cache(&recipe)?)
-        }
-        TeacherCommand::Export { run, output, taps, input } => export(&run, &output, &taps, input),
     }
 }
 

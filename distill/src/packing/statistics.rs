@@ -3,22 +3,29 @@
 use super::PackError;
 use crate::{
     data::{Dataset, Loader, Sampler},
-    recipe::Recipe,
+    recipe::{Recipe, RecipeError, Stage},
     student::{Moments, Student},
     training::images,
 };
 use burn::module::Module;
 use std::sync::Arc;
 
-/// Replaces batch norm's running statistics by those of all values of `batches` training batches, the first ones of the
-/// epoch number `epoch` and of those after it.
+/// Replaces batch norm's running statistics by those of all values of `batches` training batches of a stage, the first ones of
+/// the epoch number `epoch` and of those after it.
 ///
 /// In training they trail behind weights that still move, and for a moving average of weights they are only an average of
 /// other networks' statistics (Wu and Johnson, *Rethinking "Batch" in BatchNorm*, arXiv 2105.07576, section 3).
-pub(super) fn measured(student: Student, recipe: &Recipe, batches: usize, epoch: u64) -> Result<Student, PackError> {
-    let network = recipe.build_network().map_err(crate::recipe::RecipeError::from)?;
+pub(super) fn measured(
+    student: Student,
+    recipe: &Recipe,
+    stage: &Stage,
+    batches: usize,
+    epoch: u64,
+) -> Result<Student, PackError> {
+    let network = recipe.build_network().map_err(RecipeError::from)?;
     let dataset = Dataset::load(&recipe.data, &recipe.data.train, network.classes())?;
-    let sampler = Arc::new(Sampler::new(dataset, recipe));
+    let sampler = Sampler::new(dataset, recipe);
+    let sampler = Arc::new(if recipe.is_taught(stage) { sampler } else { sampler.labelled() });
     if Loader::len(&sampler, recipe.batch) == 0 {
         return Err(PackError::NoBatch { batch: recipe.batch });
     }
@@ -72,7 +79,7 @@ stages: [{name: binary, epochs: 1, learning_rate: {peak: 1.0e-3, end: 0}}]";
         let sums: Tensor<2> = sums.flatten(1, 3);
         let (variance, mean) = sums.var_mean_bias(1);
 
-        let norm = measured(student, &recipe, 3, 5).unwrap().filters.remove(0).norm.unwrap();
+        let norm = measured(student, &recipe, &recipe.stages[0], 3, 5).unwrap().filters.remove(0).norm.unwrap();
         let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
         for (found, expected) in [(norm.mean, mean), (norm.variance, variance)] {
             let (found, expected) = (values(found.val()), values(expected.flatten(0, 1)));

@@ -15,7 +15,7 @@ use std::iter;
 /// As [`super::train`], as far as data and teacher go; and if the recipe has no cache.
 pub fn fill_cache(recipe: &Recipe) -> Result<(), TrainError> {
     let network = recipe.build_network().map_err(RecipeError::from)?;
-    let Some(transfer) = Transfer::open(recipe, &network)?.filter(Transfer::has_cache) else {
+    let Some(transfer) = Transfer::open(recipe, &network)?.filter(|_| recipe.has_cache()) else {
         let reason = "is missing: where are the features to be kept?".into();
         return Err(RecipeError::Value { key: "teacher.cache".into(), reason }.into());
     };
@@ -23,10 +23,10 @@ pub fn fill_cache(recipe: &Recipe) -> Result<(), TrainError> {
     recipe
         .stages
         .iter()
-        .filter(|stage| transfer.is_active(stage))
+        .filter(|stage| recipe.is_taught(stage))
         .try_for_each(|stage| check_batches(recipe, stage, &training))?;
     let stages = recipe.stages.iter().flat_map(|stage| iter::repeat_n(stage, stage.epochs));
-    let taught = stages.zip(0..).filter(|(stage, _)| transfer.is_active(stage)); // epochs are counted over all stages
+    let taught = stages.zip(0..).filter(|(stage, _)| recipe.is_taught(stage)); // epochs are counted over all stages
     let taught: Vec<u64> = taught.map(|(_, epoch)| epoch).collect();
 
     let bar = progress_bar((taught.len() * Loader::len(&training, recipe.batch)) as u64, 0);

@@ -95,8 +95,7 @@ impl<'a> Run<'a> {
 
         let transfer = Transfer::open(recipe, &network)?;
         for stage in &recipe.stages {
-            let is_taught = transfer.as_ref().is_some_and(|transfer| transfer.is_active(stage));
-            check_batches(recipe, stage, if is_taught { &training } else { &labelled })?;
+            check_batches(recipe, stage, if recipe.is_taught(stage) { &training } else { &labelled })?;
         }
         let teacher = recipe.teacher.as_ref().zip(transfer.as_ref()).map(|(config, transfer)| TeacherFile {
             sha256: transfer.teacher_sha256().to_owned(),
@@ -182,7 +181,7 @@ impl<'a> Run<'a> {
             if last {
                 bar.finish_and_clear();
                 log::info!("{}: {times}", stage.name);
-                if self.transfer.as_ref().is_some_and(|transfer| transfer.has_cache() && transfer.is_active(stage)) {
+                if self.recipe.has_cache() && self.recipe.is_taught(stage) {
                     let Times { images, cached, .. } = times;
                     log::info!("{}: the features of {cached} of {images} pictures came from the cache", stage.name);
                 }
@@ -198,7 +197,7 @@ impl<'a> Run<'a> {
         let (mut means, mut times, start) = (Means::default(), Times::default(), Instant::now());
         let batches = Loader::training(self.frames(stage), self.recipe.batch, self.recipe.seed, self.progress.epochs);
         let mut lessons: Box<dyn Iterator<Item = Result<Lesson, TrainError>>> = match &self.transfer {
-            Some(transfer) if self.is_taught(stage) => Box::new(transfer.lessons(batches).map(|l| Ok(l?))),
+            Some(transfer) if self.recipe.is_taught(stage) => Box::new(transfer.lessons(batches).map(|l| Ok(l?))),
             _ => Box::new(batches.map(|batch| Ok(Lesson::without_teacher(batch?)))),
         };
         for index in 0..steps {
@@ -246,13 +245,8 @@ impl<'a> Run<'a> {
         Ok((means, times))
     }
 
-    /// Does it have a tap?
-    fn is_taught(&self, stage: &Stage) -> bool {
-        self.transfer.as_ref().is_some_and(|transfer| transfer.is_active(stage))
-    }
-
     fn frames(&self, stage: &Stage) -> &Arc<Sampler> {
-        if self.is_taught(stage) { &self.training } else { &self.labelled }
+        if self.recipe.is_taught(stage) { &self.training } else { &self.labelled }
     }
 
     /// Mean loss of the head over the validation frames, as the detector sees them.

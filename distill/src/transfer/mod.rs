@@ -34,7 +34,6 @@ const PATIENCE: usize = 10;
 pub struct Transfer {
     teacher: Arc<Mutex<Teacher>>,
     sha256: String,
-    has_cache: bool,
     tensors: Vec<String>,
     taps: Vec<Tap>,
     outputs: RegionOutputs,
@@ -90,18 +89,12 @@ impl Transfer {
         }
         let taps = windows.into_iter().next().expect("a recipe has a window");
         let sha256 = teacher.sha256().to_owned();
-        let has_cache = config.cache.is_some();
-        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), sha256, has_cache, tensors, taps, outputs }))
+        Ok(Some(Self { teacher: Arc::new(Mutex::new(teacher)), sha256, tensors, taps, outputs }))
     }
 
     /// SHA-256 of the teacher's file, in hexadecimal.
     pub fn teacher_sha256(&self) -> &str {
         &self.sha256
-    }
-
-    /// Are the teacher's features kept on disk?
-    pub fn has_cache(&self) -> bool {
-        self.has_cache
     }
 
     /// Names of the teacher's tensors that are looked at.
@@ -113,11 +106,6 @@ impl Transfer {
     pub fn adapters(&self, device: &Device) -> Vec<Adapter> {
         let adapter = |tap: &Tap| Adapter::new(tap.student, tap.teacher, tap.config.loss.needs_channels(), device);
         self.taps.iter().map(adapter).collect()
-    }
-
-    /// Does the stage have any tap at any time?
-    pub fn is_active(&self, stage: &Stage) -> bool {
-        self.taps.iter().any(|tap| tap.config.weight.is_active(stage))
     }
 
     /// Weight of each tap when this share of the stage, 0 to 1, is done.

@@ -87,18 +87,20 @@ pub(super) struct Burst {
     pub(super) instruction: &'static str,
     /// Multiply-adds of one run.
     pub(super) multiply_adds: u64,
-    /// The loop. To be called only on the CPU that it was given out on, on a thread that no kernel runs on.
+    /// The loop. To be called only on the CPU that it was given out on, on a thread that no kernel runs on. No memory is
+    /// touched, and what the registers hold does not matter to its time.
     pub(super) run: unsafe fn(),
 }
 
-/// The loop of the best instruction that this CPU has, if one is written.
-pub(super) fn burst() -> Option<Burst> {
+/// The loops that this CPU can run, that of the best instruction first.
+pub(super) fn bursts() -> impl Iterator<Item = Burst> {
     #[cfg(target_arch = "x86_64")]
-    return x86_64::burst();
+    let written = x86_64::bursts();
     #[cfg(target_arch = "aarch64")]
-    return aarch64::burst();
+    let written = aarch64::bursts();
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    None
+    let written: [(bool, Burst); 0] = [];
+    written.into_iter().filter(|(available, _)| *available).map(|(_, burst)| burst)
 }
 
 /// All kernels of this architecture, the preferred first.

@@ -8,6 +8,7 @@
 //! are used.
 
 mod columns;
+mod convolution;
 mod depthwise;
 mod norm;
 mod pool;
@@ -25,8 +26,7 @@ use burn::{
     },
     tensor::{Device, Tensor, TensorData},
 };
-use columns::Geometry;
-use depthwise::Depthwise;
+use convolution::Convolution;
 use norm::Affine;
 use pulp::Arch;
 
@@ -83,12 +83,8 @@ trait LayerOps: Backend {
 impl LayerOps for Flex {
     fn convolve(x: Values, weight: Values, stride: usize, depthwise: bool) -> Values {
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-        if depthwise {
-            let geometry = Depthwise::new(dims(&x), dims(&weight), stride);
-            return tensor(geometry.forward(slice(&x), slice(&weight)), geometry.output());
-        }
-        let geometry = Geometry::new(dims(&x), dims(&weight), stride);
-        tensor(geometry.forward(slice(&x), slice(&weight)), geometry.output())
+        let convolution = Convolution::new(dims(&x), dims(&weight), stride, depthwise);
+        tensor(convolution.forward(slice(&x), slice(&weight)), convolution.output())
     }
 
     fn normalise(x: Values, scale: Values, shift: Values, epsilon: f32, slope: f32) -> (Values, Values, Values) {
@@ -158,14 +154,8 @@ impl Backward<Flex, 2> for Convolve {
         let [x_node, weight_node] = ops.parents;
         let y = gradients.consume::<Flex>(&ops.node).to_contiguous();
         let (x_dims, weight_dims) = (dims(&x), dims(&weight));
-        let (of_x, of_weight) = if depthwise {
-            let (of_x, of_weight) =
-                Depthwise::new(x_dims, weight_dims, stride).backward(slice(&x), slice(&weight), slice(&y));
-            (Some(of_x), of_weight)
-        } else {
-            let geometry = Geometry::new(x_dims, weight_dims, stride);
-            geometry.backward(slice(&x), slice(&weight), slice(&y), x_node.is_some())
-        };
+        let convolution = Convolution::new(x_dims, weight_dims, stride, depthwise);
+        let (of_x, of_weight) = convolution.backward(slice(&x), slice(&weight), slice(&y), x_node.is_some());
         if let Some((node, values)) = x_node.zip(of_x) {
             gradients.register::<Flex>(node.id, tensor(values, x_dims));
         }

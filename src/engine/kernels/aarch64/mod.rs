@@ -13,7 +13,7 @@ use super::{
 use i8mm::I8mm;
 use tables::{Floats, LARGE, SMALL, Words};
 
-pub(super) use peak::burst;
+pub(super) use peak::bursts;
 
 /// The kernels, the preferred first.
 pub(super) const KERNELS: &[&dyn Kernel] = &[

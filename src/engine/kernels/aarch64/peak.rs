@@ -8,16 +8,14 @@ const TURNS: u64 = 50_000;
 /// Sums of a turn, each in a register: enough to hide how long a product takes.
 const SUMS: u64 = 12;
 
-/// The burst of the best instruction that this CPU has.
-pub(in crate::engine::kernels) fn burst() -> Option<Burst> {
-    let (instruction, products, run): (_, _, unsafe fn()) = if i8mm::available() {
-        ("usmmla", 32, usmmla)
-    } else if dotprod::available() {
-        ("udot", 16, udot)
-    } else {
-        ("smlal", 8, smlal)
-    };
-    Some(Burst { instruction, multiply_adds: TURNS * SUMS * products, run })
+/// A burst for each instruction, the best first, and whether this CPU has it.
+pub(in crate::engine::kernels) fn bursts() -> [(bool, Burst); 3] {
+    let burst = |instruction, products, run| Burst { instruction, multiply_adds: TURNS * SUMS * products, run };
+    [
+        (i8mm::available(), burst("usmmla", 32, usmmla)),
+        (dotprod::available(), burst("udot", 16, udot)),
+        (true, burst("smlal", 8, smlal)),
+    ]
 }
 
 /// A loop over one instruction with each of twelve sums. What the registers hold does not matter to its time.
@@ -69,19 +67,4 @@ unsafe fn udot() {
 unsafe fn smlal() {
     // SAFETY: the instruction is there, and it touches no memory.
     unsafe { twelve!("smlal v", ".8h, v20.8b, v21.8b") };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// No crash and no hang, and each loop that this CPU can run is run: what it measures is nobody's to foretell.
-    #[test]
-    fn every_loop_ends() {
-        let loops: [(bool, unsafe fn()); 3] = [(i8mm::available(), usmmla), (dotprod::available(), udot), (true, smlal)];
-        for (_, run) in loops.into_iter().filter(|(available, _)| *available) {
-            // SAFETY: the CPU has its instruction.
-            unsafe { run() };
-        }
-    }
 }

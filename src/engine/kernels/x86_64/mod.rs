@@ -23,7 +23,7 @@ use crate::engine::{
 use depthwise::Depthwise;
 use std::marker::PhantomData;
 
-pub(super) use peak::burst;
+pub(super) use peak::bursts;
 
 /// The kernels, the preferred first.
 pub(super) const KERNELS: &[&dyn Kernel] = &[

@@ -8,19 +8,15 @@ const TURNS: u64 = 50_000;
 /// A product of tiles takes longer than one of registers.
 const TILE_TURNS: u64 = 10_000;
 
-/// The burst of the best instruction that this CPU has.
-pub(in crate::engine::kernels) fn burst() -> Option<Burst> {
-    if amx::available() {
-        Some(Burst { instruction: "tdpbusd", multiply_adds: TILE_TURNS * 4 * 16 * 16 * 64, run: tdpbusd })
-    } else if avx512::available() {
-        Some(Burst { instruction: "vpdpbusd, 64 bytes", multiply_adds: TURNS * 12 * 64, run: vpdpbusd_512 })
-    } else if avx2::vnni_available() {
-        Some(Burst { instruction: "vpdpbusd, 32 bytes", multiply_adds: TURNS * 12 * 32, run: vpdpbusd_256 })
-    } else if avx2::available() {
-        Some(Burst { instruction: "vpmaddubsw", multiply_adds: TURNS * 8 * 32, run: vpmaddubsw })
-    } else {
-        None
-    }
+/// A burst for each instruction, the best first, and whether this CPU has it.
+pub(in crate::engine::kernels) fn bursts() -> [(bool, Burst); 4] {
+    let burst = |instruction, multiply_adds, run| Burst { instruction, multiply_adds, run };
+    [
+        (amx::available(), burst("tdpbusd", TILE_TURNS * 4 * 16 * 16 * 64, tdpbusd)),
+        (avx512::available(), burst("vpdpbusd, 64 bytes", TURNS * 12 * 64, vpdpbusd_512)),
+        (avx2::vnni_available(), burst("vpdpbusd, 32 bytes", TURNS * 12 * 32, vpdpbusd_256)),
+        (avx2::available(), burst("vpmaddubsw", TURNS * 8 * 32, vpmaddubsw)),
+    ]
 }
 
 /// A loop over an assembly text for each of some registers. What they hold does not matter to its time.
@@ -114,24 +110,4 @@ unsafe fn vpdpbusd_256() {
 unsafe fn vpmaddubsw() {
     // SAFETY: the instructions are there, and they touch no memory.
     unsafe { widened!("0", "1", "2", "3", "4", "5", "6", "7") };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// No crash and no hang, and each loop that this CPU can run is run: what it measures is nobody's to foretell.
-    #[test]
-    fn every_loop_ends() {
-        let loops: [(bool, unsafe fn()); 4] = [
-            (amx::available(), tdpbusd),
-            (avx512::available(), vpdpbusd_512),
-            (avx2::vnni_available(), vpdpbusd_256),
-            (avx2::available(), vpmaddubsw),
-        ];
-        for (_, run) in loops.into_iter().filter(|(available, _)| *available) {
-            // SAFETY: the CPU has its instructions; no other work runs on this thread.
-            unsafe { run() };
-        }
-    }
 }
