@@ -17,10 +17,10 @@ pub struct Plan {
     pub recipe: PathBuf,
     /// Every variant is trained once with each.
     pub seeds: Vec<u64>,
-    /// Compares the recipe's taps: none, each by itself, the first one, the first two, and so on to all.
+    /// Name of a variant whose taps are compared: none, each by itself, and the first two, the first three, and so on.
     #[serde(default)]
-    pub taps: bool,
-    /// Other variants by name: what each changes of the recipe. A mapping changes key by key, anything else replaces. The
+    pub taps: Option<String>,
+    /// Variants by name: what each changes of the recipe. A mapping changes key by key, anything else replaces. The
     /// key `taught_by` names an earlier variant of full precision, whose run with the same seed becomes the teacher.
     #[serde(default)]
     pub variants: Mapping,
@@ -144,7 +144,7 @@ impl Plan {
         let base: Value = serde_yaml::from_str(&text).map_err(|source| PlanError::Yaml { path: path.into(), source })?;
         let variants = self.changed(&base)?;
         if variants.is_empty() {
-            return key("variants", "nothing is compared: name variants, or set 'taps: true'");
+            return key("variants", "nothing is compared: name some");
         }
         let mut trials = Vec::with_capacity(self.seeds.len() * variants.len());
         for &seed in &self.seeds {
@@ -180,8 +180,11 @@ impl Plan {
             }
             variants.push(Variant { name: name.to_owned(), recipe, taught_by });
         }
-        if self.taps {
-            variants.extend(tap_variants(base)?);
+        if let Some(name) = &self.taps {
+            let Some(variant) = variants.iter().find(|variant| variant.name == *name) else {
+                return Err(PlanError::Key { key: "taps".into(), reason: format!("there is no variant '{name}'") });
+            };
+            variants.extend(tap_variants(variant)?);
         }
         Ok(variants)
     }
@@ -203,14 +206,15 @@ fn check_teacher(trial: &Trial, earlier: &[Trial]) -> Result<(), PlanError> {
     Err(PlanError::Key { key, reason: format!("'{name}' is no earlier variant whose last stage has 'binary: none'") })
 }
 
-/// The recipe without taps, with each by itself, and with the first ones.
-fn tap_variants(base: &Value) -> Result<Vec<Variant>, PlanError> {
-    let taps = base.get("transfer").and_then(Value::as_sequence).cloned().unwrap_or_default();
+/// A variant without taps, with each by itself, and with the first ones.
+fn tap_variants(whole: &Variant) -> Result<Vec<Variant>, PlanError> {
+    let taps = whole.recipe.get("transfer").and_then(Value::as_sequence).cloned().unwrap_or_default();
     if taps.is_empty() {
-        return Err(PlanError::Key { key: "taps".into(), reason: "the recipe's key 'transfer' lists none".into() });
+        let reason = format!("the variant '{}' has none in 'transfer'", whole.name);
+        return Err(PlanError::Key { key: "taps".into(), reason });
     }
-    let with = |chosen: &[Value]| {
-        let mut recipe = base.clone();
+    let with = |name: String, chosen: &[Value]| {
+        let mut recipe = whole.recipe.clone();
         let mapping = recipe.as_mapping_mut().expect("it has the key 'transfer'");
         if chosen.is_empty() {
             mapping.remove("teacher");
@@ -222,14 +226,14 @@ fn tap_variants(base: &Value) -> Result<Vec<Variant>, PlanError> {
         } else {
             mapping.insert("transfer".into(), Value::Sequence(chosen.to_vec()));
         }
-        recipe
+        Variant { name, recipe, taught_by: whole.taught_by.clone().filter(|_| !chosen.is_empty()) }
     };
     let layer = |tap: &Value| tap.get("student").and_then(Value::as_str).unwrap_or("?").to_owned();
-    let mut variants = vec![("no-tap".to_owned(), with(&[]))];
-    variants.extend(taps.iter().enumerate().map(|(i, tap)| (format!("only-{}-{}", i + 1, layer(tap)), with(&taps[i..=i]))));
-    let cumulative = (2..=taps.len()).map(|count| (format!("first-{count}"), with(&taps[..count])));
-    variants.extend(cumulative);
-    Ok(variants.into_iter().map(|(name, recipe)| Variant { name, recipe, taught_by: None }).collect())
+    let mut variants = vec![with("no-tap".to_owned(), &[])];
+    let single = |(i, tap)| with(format!("only-{}-{}", i + 1, layer(tap)), &taps[i..=i]);
+    variants.extend(taps.iter().enumerate().map(single));
+    variants.extend((2..taps.len()).map(|count| with(format!("first-{count}"), &taps[..count])));
+    Ok(variants)
 }
 
 /// `change` over `base`: mappings key by key, everything else as a whole; null takes a key away.
@@ -260,6 +264,7 @@ teacher: {file: teacher.onnx}
 transfer:
   - {teacher: a, student: conv8, loss: pkd, weight: 5}
   - {teacher: b, student: conv12, loss: pkd, weight: 5}
+  - {teacher: c, student: conv16, loss: pkd, weight: 5}
 stages:
   - {name: only, epochs: 2, learning_rate: {peak: 0.001, end: 0.0001}}
 ";
@@ -276,7 +281,7 @@ stages:
         let text = "
 recipe: recipe.yaml
 seeds: [1, 2]
-taps: true
+taps: wide
 variants:
   wide: {network: {width: 0.25}}
   alone: {teacher: null, transfer: null, data: {train: [{path: set}]}}
@@ -284,13 +289,15 @@ evaluation: [{name: test, path: set}]
 ";
         let trials = plan(folder.path(), text).trials().unwrap();
         let names: Vec<_> = trials.iter().map(|t| (t.variant.as_str(), t.seed)).collect();
-        let once = ["wide", "alone", "no-tap", "only-1-conv8", "only-2-conv12", "first-2"];
+        let once = ["wide", "alone", "no-tap", "only-1-conv8", "only-2-conv12", "only-3-conv16", "first-2"];
         let expected: Vec<_> = [1, 2].into_iter().flat_map(|seed| once.map(|name| (name, seed))).collect();
         assert_eq!(names, expected);
         assert!(trials.iter().all(|t| t.recipe.seed == t.seed));
-        assert_eq!((trials[0].recipe.network.width, trials[1].recipe.network.width), (0.25, 0.125));
+        let widths: Vec<_> = trials.iter().take(once.len()).map(|t| t.recipe.network.width).collect();
+        assert_eq!(widths, [0.25, 0.125, 0.25, 0.25, 0.25, 0.25, 0.25]);
         let taps = |index: usize| -> Vec<_> { trials[index].recipe.transfer.iter().map(|t| t.teacher.as_str()).collect() };
-        assert_eq!((taps(0), taps(4), taps(5)), (vec!["a", "b"], vec!["b"], vec!["a", "b"]));
+        assert_eq!((taps(0), taps(4), taps(5)), (vec!["a", "b", "c"], vec!["b"], vec!["c"]));
+        assert_eq!(taps(6), ["a", "b"]);
         for alone in [1, 2] {
             assert!(taps(alone).is_empty() && trials[alone].recipe.teacher.is_none());
             assert_eq!(trials[alone].recipe.data.train.len(), 1, "without a teacher not the unlabelled set");
@@ -309,9 +316,12 @@ evaluation: [{name: test, path: set}]
             let rest = "evaluation: [{name: a, path: a}]";
             plan(folder.path(), &format!("{{recipe: recipe.yaml, seeds: [1, 2], variants: {{{variants}}}, {rest}}}"))
         };
-        let trials = plan(&format!("{}, {own}", full("none"))).trials().unwrap();
-        let taught: Vec<_> = trials.iter().map(|trial| trial.taught_by.as_deref()).collect();
-        assert_eq!(taught, [None, Some("full"), None, Some("full")]);
+        let taught = |plan: Plan| plan.trials().unwrap().into_iter().map(|trial| trial.taught_by).collect::<Vec<_>>();
+        let both = || plan(&format!("{}, {own}", full("none")));
+        let by = |full: bool| full.then(|| "full".to_owned());
+        assert_eq!(taught(both()), [false, true, false, true].map(by));
+        let of_taps = Plan { seeds: vec![1], taps: Some("own".into()), ..both() };
+        assert_eq!(taught(of_taps), [false, true, false, true, true, true, true].map(by));
 
         let late = format!("{own}, {}", full("none"));
         let binary = format!("{}, {own}", full("all"));
@@ -329,7 +339,12 @@ evaluation: [{name: test, path: set}]
         let sets = "evaluation: [{name: test, path: set}]";
         assert!(refused(&format!("{{recipe: recipe.yaml, seeds: [], {sets}}}")).starts_with("seeds"));
         assert!(refused(&format!("{{recipe: recipe.yaml, seeds: [1], {sets}}}")).starts_with("variants"));
-        assert!(refused("{recipe: recipe.yaml, seeds: [1], taps: true, evaluation: []}").starts_with("evaluation"));
+        assert!(refused("{recipe: recipe.yaml, seeds: [1], variants: {a: {}}, evaluation: []}").starts_with("evaluation"));
+        for (taps, word) in [("b", "no variant 'b'"), ("a", "'a' has none")] {
+            let variants = "variants: {a: {transfer: null}}";
+            let message = refused(&format!("{{recipe: recipe.yaml, seeds: [1], taps: {taps}, {variants}, {sets}}}"));
+            assert!(message.starts_with("taps") && message.contains(word), "{message}");
+        }
         let bad = refused(&format!("{{recipe: recipe.yaml, seeds: [1], variants: {{../x: {{}}}}, {sets}}}"));
         assert!(bad.contains("folder"), "{bad}");
         let bad = refused(&format!("{{recipe: recipe.yaml, seeds: [1], variants: {{wild: {{batch: 0}}}}, {sets}}}"));
