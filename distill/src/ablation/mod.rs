@@ -3,11 +3,13 @@
 //! The runs are independent: each has the folder `OUT/VARIANT/seed-N` with its run and, once it is measured,
 //! `scores.json`. An ablation that was cut off goes on where it was, and its runs may be shared out among machines.
 
+mod gap;
 mod plan;
 mod plot;
 mod scores;
 mod table;
 
+pub use gap::{Gains, Gap};
 pub use plan::{EvaluationSet, Plan, PlanError, Trial};
 pub use plot::plot;
 pub use scores::{Score, Scores};
@@ -160,7 +162,7 @@ pub fn table(trials: &[Trial], out: &Path) -> Result<Table, AblationError> {
         if path.exists() {
             let text = fs::read_to_string(&path).map_err(AblationError::file(&path))?;
             let scores = serde_json::from_str(&text).map_err(|source| AblationError::Scores { path, source })?;
-            table.add(&trial.variant, scores);
+            table.add(&trial.variant, trial.seed, scores);
         }
     }
     Ok(table)

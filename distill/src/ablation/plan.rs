@@ -1,5 +1,6 @@
 //! The plan of an ablation: one recipe, changed in one way after the other, with several seeds.
 
+use super::Gap;
 use crate::recipe::{BinaryLayers, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
@@ -24,6 +25,9 @@ pub struct Plan {
     /// key `taught_by` names an earlier variant of full precision, whose run with the same seed becomes the teacher.
     #[serde(default)]
     pub variants: Mapping,
+    /// Two variants between which the others are placed in a table of its own.
+    #[serde(default)]
+    pub gap: Option<Gap>,
     /// Frames on which every variant is measured.
     pub evaluation: Vec<EvaluationSet>,
 }
@@ -145,6 +149,12 @@ impl Plan {
         let variants = self.changed(&base)?;
         if variants.is_empty() {
             return key("variants", "nothing is compared: name some");
+        }
+        let ends = self.gap.iter().flat_map(|Gap { from, to }| [("gap.from", from), ("gap.to", to)]);
+        for (end, name) in ends {
+            if variants.iter().all(|variant| variant.name != *name) {
+                return key(end, &format!("there is no variant '{name}'"));
+            }
         }
         let mut trials = Vec::with_capacity(self.seeds.len() * variants.len());
         for &seed in &self.seeds {
@@ -344,6 +354,11 @@ evaluation: [{name: test, path: set}]
             let variants = "variants: {a: {transfer: null}}";
             let message = refused(&format!("{{recipe: recipe.yaml, seeds: [1], taps: {taps}, {variants}, {sets}}}"));
             assert!(message.starts_with("taps") && message.contains(word), "{message}");
+        }
+        for (ends, word) in [("from: b, to: a", "gap.from: there is no variant 'b'"), ("from: a, to: b", "gap.to")] {
+            let rest = format!("variants: {{a: {{}}}}, gap: {{{ends}}}, {sets}");
+            let message = refused(&format!("{{recipe: recipe.yaml, seeds: [1], {rest}}}"));
+            assert!(message.starts_with(word), "{message}");
         }
         let bad = refused(&format!("{{recipe: recipe.yaml, seeds: [1], variants: {{../x: {{}}}}, {sets}}}"));
         assert!(bad.contains("folder"), "{bad}");

@@ -148,10 +148,10 @@ mod tests {
     #[test]
     fn dots_intervals_and_bands_stand_where_their_values_are() {
         let mut table = Table::default();
-        table.add("one", scores("car", Some(40.0), Some([30.0, 60.0])));
-        table.add("other", scores("car", Some(50.0), None));
-        table.add("twice", scores("car", Some(50.0), None));
-        table.add("twice", scores("car", Some(70.0), None));
+        table.add("one", 1, scores("car", Some(40.0), Some([30.0, 60.0])));
+        table.add("other", 1, scores("car", Some(50.0), None));
+        table.add("twice", 1, scores("car", Some(50.0), None));
+        table.add("twice", 2, scores("car", Some(70.0), None));
         let image = plot(&table).unwrap();
         let centre = |index| {
             let (left, right) = extent(&image, index, 1.0);
@@ -179,15 +179,15 @@ mod tests {
         assert_eq!(plot(&table), None);
         let classes = ["car", "pedestrian", "cyclist", "tram"];
         let rows = |ap: Option<f64>| classes.iter().flat_map(|class| scores(class, ap, None).rows).collect();
-        table.add("a", Scores { bytes: 1, rows: rows(Some(0.0)) });
-        table.add("b", Scores { bytes: 1, rows: rows(None) });
+        table.add("a", 1, Scores { bytes: 1, rows: rows(Some(0.0)) });
+        table.add("b", 1, Scores { bytes: 1, rows: rows(None) });
         let two_rows = plot(&table).unwrap().height() - NOTE;
         assert_eq!(two_rows, 2 * (2 * VARIANT + FRAME));
 
         let mut empty = Table::default();
         let mut none = scores("car", None, None);
         none.rows[0].objects = 0;
-        empty.add("a", none);
+        empty.add("a", 1, none);
         assert_eq!(plot(&empty), None);
     }
 }

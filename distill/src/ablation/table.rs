@@ -9,8 +9,11 @@ pub(super) const SHOWN: &str = "moderate";
 /// Scores of several variants, each with several seeds. Prints as a Markdown table of the moderate difficulty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
-    variants: Vec<(String, Vec<Scores>)>,
+    variants: Vec<(String, Vec<(u64, Scores)>)>,
 }
+
+/// A set and a class.
+pub(super) type Column = (String, String);
 
 /// Mean and spread of one number over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,11 +24,11 @@ pub(super) struct Summary {
 }
 
 impl Table {
-    /// Adds the scores of a run.
-    pub fn add(&mut self, variant: &str, scores: Scores) {
+    /// Adds the scores of the run with this seed.
+    pub fn add(&mut self, variant: &str, seed: u64, scores: Scores) {
         match self.variants.iter_mut().find(|(name, _)| name == variant) {
-            Some((_, runs)) => runs.push(scores),
-            None => self.variants.push((variant.to_owned(), vec![scores])),
+            Some((_, runs)) => runs.push((seed, scores)),
+            None => self.variants.push((variant.to_owned(), vec![(seed, scores)])),
         }
     }
 
@@ -39,14 +42,14 @@ impl Table {
         let number = |value: Option<f64>| value.map(|v| format!("{v:.3}")).unwrap_or_default();
         let mut csv = csv::Writer::from_writer(Vec::new());
         let mut write = |record: [&str; 10]| csv.write_record(record).expect("memory takes everything");
-        write(["variant", "run", "set", "class", "difficulty", "objects", "ap_r40", "low", "high", "bytes"]);
+        write(["variant", "seed", "set", "class", "difficulty", "objects", "ap_r40", "low", "high", "bytes"]);
         for (variant, runs) in &self.variants {
-            for (run, scores) in runs.iter().enumerate() {
-                let (run, bytes) = ((run + 1).to_string(), scores.bytes.to_string());
+            for (seed, scores) in runs {
+                let (seed, bytes) = (seed.to_string(), scores.bytes.to_string());
                 for Score { set, class, difficulty, objects, ap, interval } in &scores.rows {
                     let [low, high] = [0, 1].map(|end| number(interval.map(|ends| ends[end])));
                     let (objects, ap) = (objects.to_string(), number(*ap));
-                    write([variant, &run, set, class, difficulty, &objects, &ap, &low, &high, &bytes]);
+                    write([variant, &seed, set, class, difficulty, &objects, &ap, &low, &high, &bytes]);
                 }
             }
         }
@@ -55,26 +58,34 @@ impl Table {
     }
 
     /// The variants, each with the scores of its runs for a set and a class at the difficulty that is shown.
-    pub(super) fn variants<'a>(
-        &'a self,
-        column: &'a (String, String),
-    ) -> impl ExactSizeIterator<Item = (&'a str, Vec<&'a Score>)> {
-        self.variants.iter().map(move |(name, runs)| (name.as_str(), shown(runs, column).collect()))
+    pub(super) fn variants<'a>(&'a self, column: &'a Column) -> impl ExactSizeIterator<Item = (&'a str, Vec<&'a Score>)> {
+        self.variants.iter().map(move |(name, runs)| (name.as_str(), shown(runs, column).map(|(_, score)| score).collect()))
+    }
+
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variants.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Seeds and APs of a variant's runs, at the difficulty that is shown.
+    pub(super) fn aps(&self, variant: &str, column: &Column) -> Vec<(u64, f64)> {
+        let runs = self.variants.iter().find(|(name, _)| name == variant).map(|(_, runs)| runs.as_slice());
+        shown(runs.unwrap_or_default(), column).filter_map(|(seed, score)| Some((seed, score.ap?))).collect()
     }
 
     /// Sets and classes that have objects, in the order of the first run.
-    pub(super) fn columns(&self) -> Vec<(String, String)> {
+    pub(super) fn columns(&self) -> Vec<Column> {
         let first = self.variants.first().and_then(|(_, runs)| runs.first());
-        let rows = first.map(|scores| scores.rows.as_slice()).unwrap_or_default();
+        let rows = first.map(|(_, scores)| scores.rows.as_slice()).unwrap_or_default();
         let shown = rows.iter().filter(|row| row.difficulty == SHOWN && row.objects > 0);
         shown.map(|row| (row.set.clone(), row.class.clone())).collect()
     }
 }
 
-/// The score of each run for a set and a class at the difficulty that is shown.
-fn shown<'a>(runs: &'a [Scores], (set, class): &'a (String, String)) -> impl Iterator<Item = &'a Score> {
+/// Seed and score of each run for a set and a class at the difficulty that is shown.
+fn shown<'a>(runs: &'a [(u64, Scores)], (set, class): &'a Column) -> impl Iterator<Item = (u64, &'a Score)> {
     let same = move |row: &&Score| row.set == *set && row.class == *class && row.difficulty == SHOWN;
-    runs.iter().filter_map(move |scores| scores.rows.iter().find(same))
+    runs.iter().filter_map(move |(seed, scores)| Some((*seed, scores.rows.iter().find(same)?)))
 }
 
 impl fmt::Display for Table {
@@ -84,9 +95,9 @@ impl fmt::Display for Table {
         columns.iter().try_for_each(|(set, class)| write!(f, " {set} {class} |"))?;
         write!(f, "\n|{}\n", " --- |".repeat(columns.len() + 3))?;
         for (variant, runs) in &self.variants {
-            write!(f, "| {variant} | {} | {:.2} |", runs.len(), runs[0].bytes as f64 * 1e-6)?;
+            write!(f, "| {variant} | {} | {:.2} |", runs.len(), runs[0].1.bytes as f64 * 1e-6)?;
             for column in &columns {
-                match Summary::of(&shown(runs, column).filter_map(|row| row.ap).collect::<Vec<_>>()) {
+                match Summary::of(&shown(runs, column).filter_map(|(_, row)| row.ap).collect::<Vec<_>>()) {
                     Some(summary) => write!(f, " {summary} |")?,
                     None => write!(f, " – |")?,
                 }
@@ -107,12 +118,15 @@ impl Summary {
     }
 }
 
+/// With a sign if one is asked for (`{:+}`).
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.deviation {
-            Some(deviation) => write!(f, "{:.1} ± {deviation:.1}", self.mean),
-            None => write!(f, "{:.1}", self.mean),
+        if f.sign_plus() {
+            write!(f, "{:+.1}", self.mean)?
+        } else {
+            write!(f, "{:.1}", self.mean)?
         }
+        self.deviation.map_or(Ok(()), |deviation| write!(f, " ± {deviation:.1}"))
     }
 }
 
@@ -136,16 +150,16 @@ mod tests {
     #[test]
     fn seeds_are_summed_up() {
         let mut table = Table::default();
-        table.add("alone", scores(40.0));
-        table.add("taught", scores(50.0));
-        table.add("taught", scores(54.0));
+        table.add("alone", 1, scores(40.0));
+        table.add("taught", 1, scores(50.0));
+        table.add("taught", 3, scores(54.0));
         let lines: Vec<_> = table.to_string().lines().map(str::to_owned).collect();
         assert_eq!(lines[0], "| variant | runs | MB | test car |");
         assert_eq!(lines[2], "| alone | 1 | 0.25 | 40.0 |");
         assert_eq!(lines[3], "| taught | 2 | 0.25 | 52.0 ± 2.8 |");
         let csv = table.to_csv();
         assert_eq!(csv.lines().count(), 1 + 9);
-        assert!(csv.contains("taught,2,test,car,moderate,5,54.000,53.000,55.000,250000"), "{csv}");
+        assert!(csv.contains("taught,3,test,car,moderate,5,54.000,53.000,55.000,250000"), "{csv}");
         assert!(csv.contains("alone,1,test,cyclist,moderate,0,,,,250000"), "{csv}");
     }
 }

@@ -45,11 +45,11 @@ impl Arguments {
         if !self.table {
             ablation::run(&plan, &trials, &self.output, self.only, &self.devices.list)?;
         }
-        print_table(&trials, &self.output)
+        print_tables(&plan, &trials, &self.output)
     }
 }
 
-fn print_table(trials: &[Trial], output: &Path) -> Result<(), Box<dyn Error>> {
+fn print_tables(plan: &Plan, trials: &[Trial], output: &Path) -> Result<(), Box<dyn Error>> {
     let table = ablation::table(trials, output)?;
     if table.is_empty() {
         println!("{}: nothing is measured yet", output.display());
@@ -60,5 +60,8 @@ fn print_table(trials: &[Trial], output: &Path) -> Result<(), Box<dyn Error>> {
         picture.save(output.join("scores.png"))?;
     }
     print!("{table}");
+    if let Some(gap) = &plan.gap {
+        print!("\n{}", gap.gains(&table));
+    }
     Ok(())
 }
