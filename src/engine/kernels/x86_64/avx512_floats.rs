@@ -15,7 +15,7 @@ use crate::{
     engine::{layout::Map, memory::Memory},
     network,
 };
-use std::{arch::x86_64::*, array, ops::Range};
+use std::{arch::x86_64::*, array, ops::Range, ptr};
 
 /// Positions in registers.
 const ROWS: usize = 12;
@@ -98,19 +98,17 @@ impl Dense {
         let first = block * LANES;
         let count = LANES.min(self.output.shape.channels - first);
         let used: [u16; 2] = array::from_fn(|half| (u32::MAX >> (LANES - count) >> (16 * half)) as u16);
-        let width = self.output.shape.width;
         for start in outputs.clone().step_by(self.together()) {
             let group = start..(start + self.together()).min(outputs.end);
             let windows = self.windows(&group, memory);
             // SAFETY: windows lie in the memory.
             let sums = unsafe { multiply(&windows, &self.runs, weights) };
-            for (position, sums) in group.zip(sums.chunks_exact(self.windows)) {
+            for ((y, x), sums) in self.positions(group).zip(sums.chunks_exact(self.windows)) {
                 let mut largest = sums[0];
                 for sums in &sums[1..] {
                     largest = [_mm512_max_ps(largest[0], sums[0]), _mm512_max_ps(largest[1], sums[1])];
                 }
-                let at = self.output.at(first, (position / width) as isize, (position % width) as isize);
-                let to = memory.write::<f32>(&self.output).start(at, count);
+                let to = memory.write::<f32>(&self.output).start(self.output.at(first, y as isize, x as isize), count);
                 for half in 0..2 {
                     let y = follow.apply(largest[half], half);
                     // SAFETY: only this item uses these filters at this position; a layer never reads where it writes.
@@ -120,18 +118,38 @@ impl Dense {
         }
     }
 
-    /// Where the windows of some outputs start, those of an output side by side; the last output's fill the rest.
+    /// Row and column of some outputs.
+    fn positions(&self, outputs: Range<usize>) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let width = self.output.shape.width;
+        let (mut y, mut x) = (outputs.start / width, outputs.start % width);
+        outputs.map(move |_| {
+            let position = (y, x);
+            (y, x) = if x + 1 == width { (y + 1, 0) } else { (y, x + 1) };
+            position
+        })
+    }
+
+    /// Where the windows of some outputs start, those of an output side by side; the last one fills the rest.
     fn windows(&self, outputs: &Range<usize>, memory: &Memory) -> [*const f32; ROWS] {
         let input = memory.read::<f32>(&self.input);
         let reach = self.runs.last().map_or(0, |run| run.offset + run.len);
         let corner = |at: usize| (at * self.stride) as isize - (self.kernel / 2) as isize;
-        let (width, side) = (self.output.shape.width, if self.windows == POOLED { 2 } else { 1 });
-        array::from_fn(|row| {
-            let (output, window) = (row / self.windows, row % self.windows);
-            let position = (outputs.start + output).min(outputs.end - 1);
-            let (y, x) = (position / width * side + window / 2, position % width * side + window % 2);
-            input.start(self.input.at(0, corner(y), corner(x)), reach)
-        })
+        let window = |y: usize, x: usize| input.start(self.input.at(0, corner(y), corner(x)), reach);
+        let mut windows = [ptr::null(); ROWS];
+        let mut used = 0;
+        for (y, x) in self.positions(outputs.clone()) {
+            match self.windows {
+                POOLED => {
+                    let pooled = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| window(2 * y + dy, 2 * x + dx));
+                    windows[used..used + POOLED].copy_from_slice(&pooled);
+                }
+                _ => windows[used] = window(y, x),
+            }
+            used += self.windows;
+        }
+        let last = windows[used - 1];
+        windows[used..].fill(last);
+        windows
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
         dense::{Constants, Sums},
         pack::{Group, Signs},
     },
-    finish::{finish, load, planes, words},
+    finish::{Units, finish, load, words},
     fold::{self, Fold},
     grid::{Grid, Strip},
     planes::{PLANES, Planes, SIGNED},
@@ -146,7 +146,7 @@ impl Tiled {
         scratch: &mut MaybeUninit<Scratch>,
     ) {
         let (expanded, sums, woven) = parts(scratch);
-        let unit = self.planes.as_ref().map(|planes| planes.unit(memory).value);
+        let units = self.planes.as_ref().map(|planes| Units::new(planes.unit(memory).value));
         // SAFETY: a kernel is only used where its instructions are, and nothing else on this thread uses tiles.
         let tiles = unsafe { self.tiles.load() };
         let size = if self.steps.len() > CHUNK { PART } else { CHUNK };
@@ -178,11 +178,12 @@ impl Tiled {
                     if chunk == last {
                         // SAFETY: the sums of the strip are complete, and only this item uses its outputs.
                         unsafe {
-                            match unit {
+                            match units {
                                 None => finish(self, &strip, block, |at| load(sums.add(at)), memory),
-                                Some(unit) => {
-                                    let part = |at: usize, part: usize| load(sums.add(at + part * self.grid.part_sums()));
-                                    let sum = |at| planes([part(at, 0), part(at, 1), part(at, 2)], unit);
+                                Some(units) => {
+                                    let middle = sums.add(self.grid.part_sums());
+                                    let high = middle.add(self.grid.part_sums());
+                                    let sum = |at| units.sum(load(sums.add(at)), load(middle.add(at)), load(high.add(at)));
                                     finish(self, &strip, block, sum, memory);
                                 }
                             }

@@ -64,19 +64,33 @@ pub(super) unsafe fn load(sums: *const Sums) -> [__m512i; 2] {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn words(high: [__m512i; 2], low: [__m512i; 2]) -> [__m512i; 2] {
-    [0, 1].map(|half| _mm512_add_epi32(_mm512_slli_epi32::<8>(high[half]), low[half]))
+    [_mm512_add_epi32(_mm512_slli_epi32::<8>(high[0]), low[0]), _mm512_add_epi32(_mm512_slli_epi32::<8>(high[1]), low[1])]
 }
 
-/// The sums over floats, from those over their planes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn planes(sums: [[__m512i; 2]; PLANES], unit: f32) -> [__m512; 2] {
-    let units = [unit, 256.0 * unit, 65536.0 * unit].map(|unit| _mm512_set1_ps(unit));
-    [0, 1].map(|half| {
-        let [low, middle, high] = sums.map(|sums| _mm512_cvtepi32_ps(sums[half]));
-        let low = _mm512_mul_ps(low, units[0]);
-        _mm512_fmadd_ps(high, units[2], _mm512_fmadd_ps(middle, units[1], low))
-    })
+/// What 1 stands for in each plane.
+#[derive(Clone, Copy)]
+pub(super) struct Units([__m512; PLANES]);
+
+impl Units {
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn new(unit: f32) -> Self {
+        Self([_mm512_set1_ps(unit), _mm512_set1_ps(256.0 * unit), _mm512_set1_ps(65536.0 * unit)])
+    }
+
+    /// The sums over floats, from those over their planes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn sum(self, low: [__m512i; 2], middle: [__m512i; 2], high: [__m512i; 2]) -> [__m512; 2] {
+        [self.half(low[0], middle[0], high[0]), self.half(low[1], middle[1], high[1])]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn half(self, low: __m512i, middle: __m512i, high: __m512i) -> __m512 {
+        let low = _mm512_mul_ps(_mm512_cvtepi32_ps(low), self.0[0]);
+        let lower = _mm512_fmadd_ps(_mm512_cvtepi32_ps(middle), self.0[1], low);
+        _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), self.0[2], lower)
+    }
 }
 
 /// Writes the outputs of a strip and a block of filters. `sum` gives the sums of a position by its place.
