@@ -50,8 +50,8 @@ pub(super) struct Dense {
     stride: usize,
     /// Windows of an output.
     windows: usize,
-    /// The inputs of a window.
-    runs: Vec<Run>,
+    /// The inputs of a window, from its first value.
+    offsets: Vec<usize>,
     /// `[block][ky, kx, channel]`; filters that do not exist have zeros.
     weights: Vec<Filters>,
     /// `[block]`.
@@ -71,12 +71,13 @@ impl Dense {
                 lanes.0[filter % LANES] = row[window.in_model(input)];
             }
         }
+        let chunk = window.chunks(&input, inputs).pop().expect("a window has inputs");
         let bias = |bias: &[f32]| Filters(array::from_fn(|lane| bias.get(lane).copied().unwrap_or(0.0)));
         Self {
             kernel,
             stride,
             windows: if pool { POOLED } else { 1 },
-            runs: window.chunks(&input, inputs).pop().expect("a window has inputs").runs,
+            offsets: chunk.runs.into_iter().flat_map(|Run { offset, len }| offset..offset + len).collect(),
             weights: packed,
             bias: epilogue.bias.chunks(LANES).map(bias).collect(),
             slope: epilogue.slope,
@@ -102,7 +103,7 @@ impl Dense {
             let group = start..(start + self.together()).min(outputs.end);
             let windows = self.windows(&group, memory);
             // SAFETY: windows lie in the memory.
-            let sums = unsafe { multiply(&windows, &self.runs, weights) };
+            let sums = unsafe { multiply(&windows, &self.offsets, weights) };
             for ((y, x), sums) in self.positions(group).zip(sums.chunks_exact(self.windows)) {
                 let mut largest = sums[0];
                 for sums in &sums[1..] {
@@ -132,7 +133,7 @@ impl Dense {
     /// Where the windows of some outputs start, those of an output side by side; the last one fills the rest.
     fn windows(&self, outputs: &Range<usize>, memory: &Memory) -> [*const f32; ROWS] {
         let input = memory.read::<f32>(&self.input);
-        let reach = self.runs.last().map_or(0, |run| run.offset + run.len);
+        let reach = self.offsets[self.offsets.len() - 1] + 1;
         let corner = |at: usize| (at * self.stride) as isize - (self.kernel / 2) as isize;
         let window = |y: usize, x: usize| input.start(self.input.at(0, corner(y), corner(x)), reach);
         let mut windows = [ptr::null(); ROWS];
@@ -185,21 +186,18 @@ impl Follow {
 /// The sums of some windows; there are as many weights as inputs.
 ///
 /// # Safety
-/// The runs of each window can be read.
+/// The inputs of each window can be read.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn multiply(windows: &[*const f32; ROWS], runs: &[Run], weights: &[Filters]) -> [[__m512; 2]; ROWS] {
+unsafe fn multiply(windows: &[*const f32; ROWS], offsets: &[usize], weights: &[Filters]) -> [[__m512; 2]; ROWS] {
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-    let mut weights = weights.iter();
-    for run in runs {
-        for (at, weights) in (run.offset..run.offset + run.len).zip(&mut weights) {
-            let [left, right] = weights.load();
-            for i in 0..ROWS {
-                // SAFETY: promised by the caller.
-                let input = _mm512_set1_ps(unsafe { *windows[i].add(at) });
-                sums[i][0] = _mm512_fmadd_ps(input, left, sums[i][0]);
-                sums[i][1] = _mm512_fmadd_ps(input, right, sums[i][1]);
-            }
+    for (&offset, weights) in offsets.iter().zip(weights) {
+        let [left, right] = weights.load();
+        for i in 0..ROWS {
+            // SAFETY: promised by the caller.
+            let input = _mm512_set1_ps(unsafe { *windows[i].add(offset) });
+            sums[i][0] = _mm512_fmadd_ps(input, left, sums[i][0]);
+            sums[i][1] = _mm512_fmadd_ps(input, right, sums[i][1]);
         }
     }
     sums
