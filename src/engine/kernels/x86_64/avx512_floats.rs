@@ -50,8 +50,8 @@ pub(super) struct Dense {
     stride: usize,
     /// Windows of an output.
     windows: usize,
-    /// The inputs of a window, from its first value.
-    offsets: Vec<usize>,
+    /// The inputs of a window.
+    runs: Vec<Run>,
     /// `[block][ky, kx, channel]`; filters that do not exist have zeros.
     weights: Vec<Filters>,
     /// `[block]`.
@@ -77,7 +77,7 @@ impl Dense {
             kernel,
             stride,
             windows: if pool { POOLED } else { 1 },
-            offsets: chunk.runs.into_iter().flat_map(|Run { offset, len }| offset..offset + len).collect(),
+            runs: chunk.runs,
             weights: packed,
             bias: epilogue.bias.chunks(LANES).map(bias).collect(),
             slope: epilogue.slope,
@@ -102,8 +102,13 @@ impl Dense {
         for start in outputs.clone().step_by(self.together()) {
             let group = start..(start + self.together()).min(outputs.end);
             let windows = self.windows(&group, memory);
-            // SAFETY: windows lie in the memory.
-            let sums = unsafe { multiply(&windows, &self.offsets, weights) };
+            let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+            let mut first_input = 0;
+            for run in &self.runs {
+                // SAFETY: windows lie in the memory.
+                unsafe { multiply(&windows, run.offset, &weights[first_input..first_input + run.len], &mut sums) };
+                first_input += run.len;
+            }
             for ((y, x), sums) in self.positions(group).zip(sums.chunks_exact(self.windows)) {
                 let mut largest = sums[0];
                 for sums in &sums[1..] {
@@ -133,7 +138,7 @@ impl Dense {
     /// Where the windows of some outputs start, those of an output side by side; the last one fills the rest.
     fn windows(&self, outputs: &Range<usize>, memory: &Memory) -> [*const f32; ROWS] {
         let input = memory.read::<f32>(&self.input);
-        let reach = self.offsets[self.offsets.len() - 1] + 1;
+        let reach = self.runs.last().map_or(0, |run| run.offset + run.len);
         let corner = |at: usize| (at * self.stride) as isize - (self.kernel / 2) as isize;
         let window = |y: usize, x: usize| input.start(self.input.at(0, corner(y), corner(x)), reach);
         let mut windows = [ptr::null(); ROWS];
@@ -183,24 +188,27 @@ impl Follow {
     }
 }
 
-/// The sums of some windows; there are as many weights as inputs.
+/// Adds the products of neighbouring inputs of some windows and their weights to the sums.
+///
+/// Not inlined: among the registers of a caller the sums would not keep theirs.
 ///
 /// # Safety
-/// The inputs of each window can be read.
-#[inline]
+/// As many inputs as weights can be read from an offset in each window on.
+#[inline(never)]
 #[target_feature(enable = "avx512f")]
-unsafe fn multiply(windows: &[*const f32; ROWS], offsets: &[usize], weights: &[Filters]) -> [[__m512; 2]; ROWS] {
-    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-    for (&offset, weights) in offsets.iter().zip(weights) {
+unsafe fn multiply(windows: &[*const f32; ROWS], offset: usize, weights: &[Filters], sums: &mut [[__m512; 2]; ROWS]) {
+    let windows = windows.map(|window| window.wrapping_add(offset));
+    let mut totals = *sums;
+    for (input, weights) in weights.iter().enumerate() {
         let [left, right] = weights.load();
-        for i in 0..ROWS {
+        for (window, totals) in windows.iter().zip(&mut totals) {
             // SAFETY: promised by the caller.
-            let input = _mm512_set1_ps(unsafe { *windows[i].add(offset) });
-            sums[i][0] = _mm512_fmadd_ps(input, left, sums[i][0]);
-            sums[i][1] = _mm512_fmadd_ps(input, right, sums[i][1]);
+            let value = _mm512_set1_ps(unsafe { *window.add(input) });
+            totals[0] = _mm512_fmadd_ps(value, left, totals[0]);
+            totals[1] = _mm512_fmadd_ps(value, right, totals[1]);
         }
     }
-    sums
+    *sums = totals;
 }
 
 /// A depthwise convolution. An item is one row of the output.
