@@ -12,7 +12,10 @@ use super::{
     pack::LANES,
 };
 use crate::{
-    engine::{layout::Map, memory::Memory},
+    engine::{
+        layout::Map,
+        memory::{Memory, Reader},
+    },
     network,
 };
 use std::{arch::x86_64::*, array, ops::Range, ptr};
@@ -99,9 +102,11 @@ impl Dense {
         let first = block * LANES;
         let count = LANES.min(self.output.shape.channels - first);
         let used: [u16; 2] = array::from_fn(|half| (u32::MAX >> (LANES - count) >> (16 * half)) as u16);
+        let input = memory.read::<f32>(&self.input);
+        let mut windows = [ptr::null(); ROWS];
         for start in outputs.clone().step_by(self.together()) {
             let group = start..(start + self.together()).min(outputs.end);
-            let windows = self.windows(&group, memory);
+            self.windows(&group, &input, &mut windows);
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
             let mut first_input = 0;
             for run in &self.runs {
@@ -136,26 +141,23 @@ impl Dense {
     }
 
     /// Where the windows of some outputs start, those of an output side by side; the last one fills the rest.
-    fn windows(&self, outputs: &Range<usize>, memory: &Memory) -> [*const f32; ROWS] {
-        let input = memory.read::<f32>(&self.input);
+    #[inline]
+    fn windows(&self, outputs: &Range<usize>, input: &Reader<'_, f32>, windows: &mut [*const f32; ROWS]) {
         let reach = self.runs.last().map_or(0, |run| run.offset + run.len);
         let corner = |at: usize| (at * self.stride) as isize - (self.kernel / 2) as isize;
-        let window = |y: usize, x: usize| input.start(self.input.at(0, corner(y), corner(x)), reach);
-        let mut windows = [ptr::null(); ROWS];
+        let side = if self.windows == POOLED { 2 } else { 1 };
         let mut used = 0;
         for (y, x) in self.positions(outputs.clone()) {
-            match self.windows {
-                POOLED => {
-                    let pooled = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| window(2 * y + dy, 2 * x + dx));
-                    windows[used..used + POOLED].copy_from_slice(&pooled);
+            for dy in 0..side {
+                for dx in 0..side {
+                    let window = self.input.at(0, corner(side * y + dy), corner(side * x + dx));
+                    windows[used] = input.start(window, reach);
+                    used += 1;
                 }
-                _ => windows[used] = window(y, x),
             }
-            used += self.windows;
         }
         let last = windows[used - 1];
         windows[used..].fill(last);
-        windows
     }
 }
 

@@ -31,8 +31,12 @@ const CHUNK: usize = 18;
 const PART: usize = 9;
 /// Sums of a strip, at most.
 pub(super) const STRIP: usize = 128;
-/// Sums of an item that keeps them from chunk to chunk, at most.
-pub(super) const SUMS: usize = 1024;
+/// Sums of an item that keeps those of a block of filters from chunk to chunk, at most.
+const SUMS: usize = 1024;
+/// The same for each block of an item with several.
+const BLOCK_SUMS: usize = 512;
+/// Blocks of an item, at most.
+const BLOCKS: usize = 4;
 /// Bytes of an input map that stay in the second-level cache while the weights of one block after the other pass by.
 const RESIDENT: usize = 1 << 20;
 /// Sums of an item that does not, at most.
@@ -71,7 +75,7 @@ enum Packed {
 #[repr(C, align(64))]
 struct Scratch {
     weights: [MaybeUninit<Group>; CHUNK * GROUPS],
-    sums: [MaybeUninit<Sums>; SUMS],
+    sums: [MaybeUninit<Sums>; BLOCKS * BLOCK_SUMS],
     /// Two rows.
     woven: [[MaybeUninit<u8>; WOVEN]; 2],
 }
@@ -111,9 +115,14 @@ impl Tiled {
         let size = (output.shape.width * scale, output.shape.height * scale);
         let whole = matches!(weights, Packed::Signs(_)) && steps.len() > CHUNK;
         let parts = if planes.is_some() { PLANES } else { 1 };
-        let item_blocks = if whole && parts * input.shape.values() > RESIDENT { 2 } else { 1 };
+        let (item_blocks, kept) = match planes {
+            _ if parts * input.shape.values() <= RESIDENT => (1, SUMS),
+            None => (2, BLOCK_SUMS),
+            Some(_) => (BLOCKS, BLOCK_SUMS),
+        };
+        let item_blocks = if whole { item_blocks } else { 1 };
         let grid = match weights {
-            Packed::Signs(_) => Grid::new(size, parts, pool, whole.then_some(SUMS / item_blocks)),
+            Packed::Signs(_) => Grid::new(size, parts, pool, whole.then_some(kept)),
             Packed::Words(_) => Grid::new(size, 2, pool, None),
         };
         Self {
@@ -312,3 +321,5 @@ impl Work for Tiled {
         }
     }
 }
+
+const _: () = assert!(SUMS <= BLOCKS * BLOCK_SUMS);
