@@ -121,10 +121,10 @@ impl Work for Largest {
 
     fn run(&self, y: usize, memory: &Memory) {
         let input = memory.read::<f32>(&self.input);
+        let pixels = together(&[&self.input]);
         let mut largest = 0;
-        for x in (0..self.input.shape.width).step_by(together(&[&self.input])) {
-            let values =
-                input.run(self.input.at(0, y as isize, x as isize), together(&[&self.input]) * self.input.shape.channels);
+        for x in (0..self.input.shape.width).step_by(pixels) {
+            let values = input.run(self.input.at(0, y as isize, x as isize), pixels * self.input.shape.channels);
             // SAFETY: a kernel is only used where its instructions are.
             largest = largest.max(unsafe { largest_magnitude(values) });
         }
