@@ -68,6 +68,28 @@ impl Memory {
         unsafe { self.write(map).run(at, len) }
     }
 
+    /// Writes zeros around a map.
+    ///
+    /// # Safety
+    /// Meanwhile nobody else uses its border.
+    pub(super) unsafe fn fill_border(&self, map: &Map) {
+        match map.element {
+            // SAFETY: promised by the caller.
+            Element::Byte { .. } => unsafe { self.fill_border_with::<u8>(map) },
+            // SAFETY: as above.
+            Element::Float => unsafe { self.fill_border_with::<f32>(map) },
+        }
+    }
+
+    /// # Safety
+    /// As for [`Memory::fill_border`].
+    unsafe fn fill_border_with<T: Value>(&self, map: &Map) {
+        let zero = T::zero(map.element).expect("the kind of value was asked for");
+        let writer = self.write::<T>(map);
+        // SAFETY: promised by the caller.
+        map.for_each_border_run(|start, len| unsafe { writer.run(start, len) }.fill(zero));
+    }
+
     fn values<T: Value>(&self, map: &Map) -> Values<T> {
         assert!(T::zero(map.element).is_some(), "the plan gives each step maps of the kind that it was made for");
         let len = size_of_val::<[Line]>(&self.lines[..self.lines.len() - 1]) / size_of::<T>();

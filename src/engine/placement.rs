@@ -14,10 +14,23 @@ pub(super) struct Placement {
     pub(super) image: Map,
     /// Each layer's output.
     pub(super) layers: Vec<Map>,
+    /// Where each layer's scratch starts, in bytes.
+    pub(super) scratch: Vec<usize>,
     /// Size of the memory that they share.
     pub(super) bytes: usize,
     /// For each layer, the concatenation or pool in whose map it stands, and its first channel there.
     homes: Vec<Option<(usize, usize)>>,
+}
+
+/// What needs a place.
+#[derive(Clone, Copy)]
+pub(super) struct Buffers<'a> {
+    pub(super) layout: Layout,
+    pub(super) image: Element,
+    /// What the values of each layer are.
+    pub(super) elements: &'a [Element],
+    /// Bytes that each layer needs besides its maps while it runs.
+    pub(super) scratch: &'a [usize],
 }
 
 /// What shares one buffer: a layer (its `root`) and the layers that stand in its map.
@@ -29,21 +42,22 @@ struct Group {
     lifetime: RangeInclusive<usize>,
 }
 
+/// Some memory and the layers that need it.
+struct Piece {
+    bytes: usize,
+    lifetime: RangeInclusive<usize>,
+}
+
 impl Placement {
-    /// Plans the memory. `elements` says what the values of each layer are, `pools` which of them only exist in which pool;
-    /// with `keep` no layer's memory is reused.
-    pub(super) fn new(
-        network: &Network,
-        layout: Layout,
-        image: Element,
-        elements: &[Element],
-        pools: &[Option<usize>],
-        keep: bool,
-    ) -> Self {
+    /// Plans the memory. `pools` says which layers only exist in which pool; with `keep` no layer's memory is reused.
+    pub(super) fn new(network: &Network, buffers: Buffers<'_>, pools: &[Option<usize>], keep: bool) -> Self {
         let homes = homes(network, pools);
         let roots: Vec<_> = (0..homes.len()).map(|layer| root(&homes, layer)).collect();
-        let groups = groups(network, layout, image, elements, &roots, keep);
-        let (offsets, bytes) = allocate(&groups);
+        let groups = groups(network, buffers, &roots, keep);
+        let maps = groups.iter().map(|group| Piece { bytes: group.buffer.bytes(), lifetime: group.lifetime.clone() });
+        let scratch = buffers.scratch.iter().enumerate().map(|(layer, &bytes)| Piece { bytes, lifetime: layer..=layer });
+        let (mut offsets, bytes) = allocate(&maps.chain(scratch).collect::<Vec<_>>());
+        let scratch = offsets.split_off(groups.len());
 
         let place = |root| {
             let group = groups.iter().position(|g| g.root == root).expect("every root has a group");
@@ -51,10 +65,10 @@ impl Placement {
         };
         let layer = |(index, &(root, first)): (usize, &(usize, usize))| {
             let map = place(Some(root)).channels(first, network.shapes()[index].channels);
-            map.with_element(elements[index])
+            map.with_element(buffers.elements[index])
         };
         let layers = roots.iter().enumerate().map(layer).collect();
-        Self { image: place(None), layers, bytes, homes }
+        Self { image: place(None), layers, scratch, bytes, homes }
     }
 
     /// Where a layer reads.
@@ -100,14 +114,8 @@ fn root(homes: &[Option<(usize, usize)>], layer: usize) -> (usize, usize) {
     }
 }
 
-fn groups(
-    network: &Network,
-    layout: Layout,
-    image: Element,
-    elements: &[Element],
-    roots: &[(usize, usize)],
-    keep: bool,
-) -> Vec<Group> {
+fn groups(network: &Network, buffers: Buffers<'_>, roots: &[(usize, usize)], keep: bool) -> Vec<Group> {
+    let Buffers { layout, image, elements, .. } = buffers;
     let last = roots.len() - 1;
     let group = |root: Option<usize>, shape: Shape, element: Element| {
         let members: Vec<Source> = match root {
@@ -140,26 +148,26 @@ fn reads_border(operation: &Operation) -> bool {
     }
 }
 
-/// Gives each group an offset, the largest first, each as low as those that live at the same time allow.
-fn allocate(groups: &[Group]) -> (Vec<usize>, usize) {
-    let size = |group: &Group| group.buffer.bytes().next_multiple_of(Memory::ALIGNMENT);
-    let mut order: Vec<usize> = (0..groups.len()).collect();
-    order.sort_by_key(|&g| std::cmp::Reverse(size(&groups[g])));
+/// Gives each piece an offset, the largest first, each as low as those that live at the same time allow.
+fn allocate(pieces: &[Piece]) -> (Vec<usize>, usize) {
+    let size = |piece: &Piece| piece.bytes.next_multiple_of(Memory::ALIGNMENT);
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by_key(|&p| std::cmp::Reverse(size(&pieces[p])));
 
-    let mut offsets = vec![0; groups.len()];
+    let mut offsets = vec![0; pieces.len()];
     let mut placed: Vec<usize> = Vec::new(); // by offset
-    for &g in &order {
+    for &p in &order {
         let mut offset = 0;
-        for &other in placed.iter().filter(|&&other| overlap(&groups[g].lifetime, &groups[other].lifetime)) {
-            if offset + size(&groups[g]) <= offsets[other] {
+        for &other in placed.iter().filter(|&&other| overlap(&pieces[p].lifetime, &pieces[other].lifetime)) {
+            if offset + size(&pieces[p]) <= offsets[other] {
                 break;
             }
-            offset = offset.max(offsets[other] + size(&groups[other]));
+            offset = offset.max(offsets[other] + size(&pieces[other]));
         }
-        offsets[g] = offset;
-        placed.insert(placed.partition_point(|&other| offsets[other] <= offset), g);
+        offsets[p] = offset;
+        placed.insert(placed.partition_point(|&other| offsets[other] <= offset), p);
     }
-    let end = (0..groups.len()).map(|g| offsets[g] + size(&groups[g])).max().unwrap_or(0);
+    let end = (0..pieces.len()).map(|p| offsets[p] + size(&pieces[p])).max().unwrap_or(0);
     (offsets, end)
 }
 
@@ -175,6 +183,9 @@ mod tests {
         network::{NetworkSpec, Topology},
     };
 
+    /// Bytes of every layer's scratch.
+    const SCRATCH: usize = 1000;
+
     fn place(topology: Topology, keep: bool) -> (Network, Placement) {
         let network = NetworkSpec::preset(topology).build().unwrap();
         let pools = vec![None; network.layers().len()];
@@ -184,7 +195,9 @@ mod tests {
 
     fn place_with(network: &Network, pools: &[Option<usize>], keep: bool) -> Placement {
         let byte = Element::Byte { zero_point: 7 };
-        Placement::new(network, Layout::Interleaved, byte, &vec![byte; pools.len()], pools, keep)
+        let (elements, scratch) = (vec![byte; pools.len()], vec![SCRATCH; pools.len()]);
+        let buffers = Buffers { layout: Layout::Interleaved, image: byte, elements: &elements, scratch: &scratch };
+        Placement::new(network, buffers, pools, keep)
     }
 
     #[test]
@@ -230,6 +243,8 @@ mod tests {
             };
             let (from, to) = (span(placement.source(layer.inputs[0])), span(&placement.layers[index]));
             assert!(!overlap(&from, &to), "{}: {} overwrites what it reads", network.name(), layer.name);
+            let scratch = placement.scratch[index]..=placement.scratch[index] + SCRATCH - 1;
+            assert!(!overlap(&from, &scratch) && !overlap(&to, &scratch), "{}: {}'s scratch", network.name(), layer.name);
         }
     }
 

@@ -6,12 +6,12 @@ use super::{
     calibrate,
     kernels::{Convolution, Kernel, Work, moves},
     layout::{Element, Map},
-    memory::{Memory, Value},
-    placement::Placement,
+    memory::Memory,
+    placement::{Buffers, Placement},
 };
 use crate::{
     model_file::{Model, Quantization},
-    network::{Activation, Depthwise, Network, Operation, Source},
+    network::{Activation, Depthwise, Layer, Network, Operation, Source},
 };
 
 /// All that is decided at load.
@@ -27,7 +27,8 @@ pub(super) struct Plan {
 pub(super) struct Step {
     pub(super) layer: usize,
     work: Box<dyn Work>,
-    output: Map,
+    /// A map whose border it fills: its output.
+    border: Option<Map>,
 }
 
 impl Plan {
@@ -42,33 +43,23 @@ impl Plan {
 }
 
 impl Step {
+    /// `output` is what it writes, if that is a layer's map.
+    fn new(layer: usize, work: Box<dyn Work>, output: Option<&Map>) -> Self {
+        Self { layer, work, border: output.filter(|output| output.border > 0).cloned() }
+    }
+
     /// Items of the work, and one more that fills the border of the output, if it has one.
     pub(super) fn items(&self) -> usize {
-        self.work.items() + usize::from(self.output.border > 0)
+        self.work.items() + usize::from(self.border.is_some())
     }
 
     pub(super) fn run(&self, item: usize, memory: &Memory) {
-        if item < self.work.items() {
-            self.work.run(item, memory);
-        } else {
-            fill_border(&self.output, memory);
+        match &self.border {
+            // SAFETY: only this item uses the border of the output; the work writes inside the map.
+            Some(border) if item == self.work.items() => unsafe { memory.fill_border(border) },
+            _ => self.work.run(item, memory),
         }
     }
-}
-
-/// Writes zeros around a map.
-fn fill_border(map: &Map, memory: &Memory) {
-    match map.element {
-        Element::Byte { .. } => fill_border_with::<u8>(map, memory),
-        Element::Float => fill_border_with::<f32>(map, memory),
-    }
-}
-
-fn fill_border_with<T: Value>(map: &Map, memory: &Memory) {
-    let zero = T::zero(map.element).expect("the kind of value was asked for");
-    let writer = memory.write::<T>(map);
-    // SAFETY: only this item uses the border of the output; the work writes inside the map.
-    map.for_each_border_run(|start, len| unsafe { writer.run(start, len) }.fill(zero));
 }
 
 struct Builder<'a> {
@@ -84,7 +75,9 @@ impl Builder<'_> {
         let elements: Vec<_> = (0..network.layers().len()).map(|layer| self.element(layer)).collect();
         let image = self.byte_or_float(Some(IMAGE));
         let pools = if keep || !self.kernel.pools() { vec![None; elements.len()] } else { pools(network) };
-        let placement = Placement::new(network, self.kernel.layout(), image, &elements, &pools, keep);
+        let scratch: Vec<_> = (0..elements.len()).map(|layer| self.scratch(layer)).collect();
+        let buffers = Buffers { layout: self.kernel.layout(), image, elements: &elements, scratch: &scratch };
+        let placement = Placement::new(network, buffers, &pools, keep);
 
         // Zeroed, which is what the border of the image holds in both modes.
         let memory = Memory::new(placement.bytes)?;
@@ -93,6 +86,16 @@ impl Builder<'_> {
             self.push_layer(index, &placement, &pools, &mut steps)?;
         }
         Ok(Plan { memory, image: placement.image, layers: placement.layers, steps })
+    }
+
+    /// Bytes that the kernel needs besides the maps of a layer.
+    fn scratch(&self, layer: usize) -> usize {
+        let network = &self.model.network;
+        let Layer { operation, inputs, .. } = &network.layers()[layer];
+        match operation {
+            Operation::Convolution(c) => self.kernel.scratch(c.precision, c.kernel, network.source_shape(inputs[0])),
+            _ => 0,
+        }
     }
 
     /// How the output of a layer is kept; `None` for floats.
@@ -126,7 +129,11 @@ impl Builder<'_> {
         let work = match &layer.operation {
             Operation::Convolution(c) => {
                 let convolution = self.convolution(index, (c.kernel, c.stride, c.activation), input, output)?;
-                self.kernel.convolution(Convolution { pool: pools[index].is_some(), ..convolution })
+                let (pool, scratch) = (pools[index].is_some(), placement.scratch[index]);
+                let convolution = Convolution { pool, scratch, ..convolution };
+                let preparations = self.kernel.preparations(&convolution);
+                steps.extend(preparations.into_iter().map(|work| Step::new(index, work, None)));
+                self.kernel.convolution(convolution)
             }
             Operation::Depthwise(d) => {
                 let convolution = self.convolution(index, (Depthwise::KERNEL, d.stride, d.activation), input, output)?;
@@ -140,7 +147,7 @@ impl Builder<'_> {
                 return Ok(());
             }
         };
-        steps.push(Step { layer: index, work, output: output.clone() });
+        steps.push(Step::new(index, work, Some(output)));
         Ok(())
     }
 
@@ -165,7 +172,7 @@ impl Builder<'_> {
             }
         };
         let (input, output) = (input.clone(), output.clone());
-        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output })
+        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output, scratch: 0 })
     }
 
     /// What a concatenation has to copy: the inputs that do not stand in its map.
@@ -178,7 +185,7 @@ impl Builder<'_> {
             if !placement.is_joined(source, concat, first) {
                 let output = placement.layers[concat].channels(first, channels);
                 let work = moves::copy(placement.source(source).clone(), output.clone());
-                copies.push(Step { layer: concat, work, output });
+                copies.push(Step::new(concat, work, Some(&output)));
             }
             first += channels;
         }

@@ -103,13 +103,15 @@ impl Trial {
         let input = buffer(self.input, self.kernel / 2);
         let output = buffer(Shape { channels: self.filters, height: sides(height), width: sides(width) }, 0);
         let start = input.bytes().next_multiple_of(Memory::ALIGNMENT);
-        let Ok(memory) = Memory::new(start + output.bytes()) else { return Duration::MAX / TRIALS as u32 };
+        let scratch = (start + output.bytes()).next_multiple_of(Memory::ALIGNMENT);
+        let end = scratch + kernel.scratch(Precision::Binary, self.kernel, self.input);
+        let Ok(memory) = Memory::new(end) else { return Duration::MAX / TRIALS as u32 };
 
         let inputs = channels * self.kernel * self.kernel;
         let (scale, bias) = (vec![1.0; self.filters], vec![0.0; self.filters]);
         let bits = vec![0; self.filters * BinaryWeights::row_bytes(inputs)];
         let weights = BinaryWeights { bits, inputs, scale: scale.clone(), bias: bias.clone() };
-        let work = kernel.convolution(Convolution {
+        let convolution = Convolution {
             kernel: self.kernel,
             stride: self.stride,
             pool: false,
@@ -117,10 +119,13 @@ impl Trial {
             epilogue: Epilogue { scale, bias, slope: 1.0 },
             input: input.map(0),
             output: output.map(start),
-        });
+            scratch,
+        };
+        let mut works = kernel.preparations(&convolution);
+        works.push(kernel.convolution(convolution));
         let run = |_| {
             let start = Instant::now();
-            (0..work.items()).for_each(|item| work.run(item, &memory));
+            works.iter().for_each(|work| (0..work.items()).for_each(|item| work.run(item, &memory)));
             start.elapsed()
         };
         (0..RUNS).map(run).min().unwrap_or_default()

@@ -27,6 +27,7 @@ use super::{
     layout::{Layout, Map},
     memory::Memory,
 };
+use crate::network::{Precision, Shape};
 
 /// A family of kernels on one architecture.
 pub(super) trait Kernel: Sync {
@@ -42,6 +43,16 @@ pub(super) trait Kernel: Sync {
     /// Can its dense convolutions pool what they give?
     fn pools(&self) -> bool {
         false
+    }
+
+    /// Bytes that a dense convolution needs while it runs, besides its maps.
+    fn scratch(&self, _precision: Precision, _kernel: usize, _input: Shape) -> usize {
+        0
+    }
+
+    /// What has to be done before a dense convolution, one after another: its results stand in the scratch.
+    fn preparations(&self, _: &Convolution<'_>) -> Vec<Box<dyn Work>> {
+        Vec::new()
     }
 
     /// Prepares a dense convolution, binary or full precision.
@@ -70,14 +81,18 @@ pub(super) struct Convolution<'a> {
     pub(super) input: Map,
     /// Bytes (to be requantised) or floats.
     pub(super) output: Map,
+    /// Where the scratch that the kernel asked for starts in the memory, in bytes.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel needs none"))]
+    pub(super) scratch: usize,
 }
 
-/// One layer, ready to run.
+/// One layer, or what has to be done before it, ready to run.
 pub(super) trait Work: Send + Sync {
     /// Number of items, which may run in any order and at the same time.
     fn items(&self) -> usize;
 
-    /// Computes one item. It writes values of the output map that no other item writes, and never its border.
+    /// Computes one item. It writes values of the output map (or the scratch) that no other item writes, and never the
+    /// border of the output map.
     fn run(&self, item: usize, memory: &Memory);
 }
 

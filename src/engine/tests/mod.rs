@@ -42,14 +42,29 @@ fn check_f32(model: &Model, image: &RgbImage, kernel: &str) {
         };
         let inputs: Vec<_> = layer.inputs.iter().map(read).collect();
         let (expected, magnitude) = reference::float_layer(model, index, &inputs);
+        let fixed_point = fixed_point_errors(model, index, &inputs[0], kernel);
         let found = session.layer(index);
         assert_eq!(found.dim(), expected.dim());
         for ((position, &expected), &found) in expected.indexed_iter().zip(&found) {
             let error = (expected - f64::from(found)).abs();
-            assert!(error <= 1e-5 * magnitude[position], "{} at {position:?}: {found}, expected {expected}", layer.name);
+            let bound = 1e-5 * magnitude[position] + fixed_point[position.0] + f64::from(f32::MIN_POSITIVE) * 1e-5;
+            assert!(error <= bound, "{kernel}, {} at {position:?}: {found}, expected {expected}", layer.name);
         }
     }
     assert_eq!(session.output().to_array(), session.layer(model.network.layers().len() - 1));
+}
+
+/// How far the outputs of each filter may lie from the right ones because the kernel writes floats as fixed point.
+fn fixed_point_errors(model: &Model, index: usize, input: &Array3<f64>, kernel: &str) -> Vec<f64> {
+    let largest = input.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    let error = (largest * 0.5f64.powi(23)).max(0.5f64.powi(127));
+    match &model.weights[index] {
+        // Three sums become floats, which counts little.
+        LayerWeights::Binary(w) if kernel == "amx-planes" => {
+            w.scale.iter().map(|&scale| 1.01 * f64::from(scale.abs()) * w.inputs as f64 * error).collect()
+        }
+        _ => vec![0.0; model.network.shapes()[index].channels],
+    }
 }
 
 /// Every layer in int8 mode equals the reference, which goes its own way from the image on.
@@ -89,6 +104,23 @@ fn check_like_portable(model: &Model, image: &RgbImage) {
     let expected = output("portable");
     for kernel in kernels(Mode::Int8) {
         assert!(output(kernel) == expected, "{kernel}, input {}", model.network.input());
+    }
+}
+
+/// Every kernel gives the same floats whether or not layers are kept (and pools computed apart), near the portable ones.
+fn check_floats_like_portable(model: &Model, image: &RgbImage) {
+    let output = |kernel, keep| {
+        let mut session = session(model, Mode::F32, 2, kernel, keep);
+        run(&mut session, image);
+        session.output().to_array()
+    };
+    let expected = output("portable", false);
+    let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    for kernel in kernels(Mode::F32) {
+        let found = output(kernel, false);
+        assert!(found == output(kernel, true), "{kernel}, input {}", model.network.input());
+        let error = (&found - &expected).iter().fold(0.0f32, |error, x| error.max(x.abs()));
+        assert!(error <= 2e-5 * largest, "{kernel}, input {}: {error} of {largest}", model.network.input());
     }
 }
 
@@ -265,6 +297,7 @@ fn maps_larger_than_a_cache_are_exact() {
     let model = calibrated(network(InputSize { width: 46, height: 24 }, &wishes), &mut random);
     let image = models::image(model.network.input(), &mut random);
     check_like_portable(&model, &image);
+    check_floats_like_portable(&model, &image);
 }
 
 /// A pool behind a convolution may be computed with it. Maps of one tile, of several, of several strips; few channels and
@@ -288,6 +321,58 @@ fn pooled_convolutions_are_exact() {
         let model = calibrated(network(InputSize { width, height }, &wishes), &mut random);
         let image = models::image(model.network.input(), &mut random);
         check_like_portable(&model, &image);
+        check_floats_like_portable(&model, &image);
+    }
+}
+
+/// A first layer that gives `usual` where the image is black and `rare` at its one white pixel, and two binary ones.
+fn one_rare_value(usual: f32, rare: f32) -> (Model, RgbImage) {
+    let wishes = [
+        convolution(70, 1, 1, Precision::Full),
+        convolution(40, 3, 1, Precision::Binary),
+        convolution(9, 1, 1, Precision::Binary),
+    ];
+    let input = InputSize { width: 11, height: 7 };
+    let mut model = uncalibrated(network(input, &wishes), &mut Random(23));
+    let LayerWeights::Full(first) = &mut model.weights[0] else { panic!("the first layer is full precision") };
+    first.weights.chunks_exact_mut(3).for_each(|weights| weights.copy_from_slice(&[rare, 0.0, 0.0]));
+    first.bias.fill(usual);
+    let mut image = RgbImage::new(11, 7);
+    image.put_pixel(3, 4, image::Rgb([255, 255, 255]));
+    (model, image)
+}
+
+#[test]
+fn floats_of_any_size_give_sums_within_their_error() {
+    let below_one = f32::from_bits(1.0f32.to_bits() - 1);
+    let extremes =
+        [(1e-3, 1e6), (1e-30, 1e30), (0.0, 0.0), (-2.0, -3.0), (1e-42, 1e-40), (1e-20, -1.0), (0.0, below_one), (0.5, 1e35)];
+    for (usual, rare) in extremes {
+        let (model, image) = one_rare_value(usual, rare);
+        for kernel in kernels(Mode::F32) {
+            check_f32(&model, &image, kernel);
+        }
+    }
+}
+
+/// What is not finite neither stops a kernel nor outlives its frame.
+#[test]
+fn infinite_floats_pass() {
+    let (mut model, image) = one_rare_value(1.0, f32::MAX);
+    let LayerWeights::Full(first) = &mut model.weights[0] else { panic!("the first layer is full precision") };
+    first.weights[1] = f32::MAX;
+    for kernel in kernels(Mode::F32) {
+        let mut session = session(&model, Mode::F32, 2, kernel, true);
+        run(&mut session, &RgbImage::new(11, 7));
+        let black = session.output().to_array();
+        assert!(black.iter().all(|x| x.is_finite()));
+        run(&mut session, &image);
+        assert!(session.layer(0)[(0, 4, 3)] == f32::INFINITY);
+        let next = session.layer(1);
+        assert!(!next[(0, 4, 3)].is_finite());
+        assert!(kernel != "amx-planes" || next.iter().all(|x| x.is_nan()));
+        run(&mut session, &RgbImage::new(11, 7));
+        assert!(session.output().to_array() == black);
     }
 }
 

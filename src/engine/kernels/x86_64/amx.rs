@@ -4,12 +4,15 @@
 //! distances and are read where they are. A window is read in [`steps`] of 64 bytes; where a step has fewer inputs, what
 //! follows them is multiplied by 0. Two tiles of positions, one below the other, times 32 filters stay in tiles.
 //! [`convolution`] drives this, [`tiles`] has the instructions, [`weights`] what they multiply.
+//!
+//! In f32 mode the input of a binary convolution is written as three [`planes`] of bytes before.
 
 mod convolution;
 mod finish;
 mod fold;
 mod grid;
 mod permission;
+mod planes;
 mod steps;
 mod tiles;
 mod weights;
@@ -18,12 +21,18 @@ pub(super) use permission::available;
 
 use super::{
     super::{Convolution, Kernel, Work, moves},
+    avx512_floats,
     depthwise::Depthwise,
 };
-use crate::engine::{
-    Mode,
-    layout::{Layout, Map},
+use crate::{
+    engine::{
+        Mode,
+        arithmetic::Weights,
+        layout::{Layout, Map},
+    },
+    network::{Precision, Shape},
 };
+use planes::Planes;
 
 /// The tiles of this thread, whole, until the result is dropped.
 ///
@@ -32,6 +41,56 @@ use crate::engine::{
 pub(super) unsafe fn whole_tiles() -> tiles::Tiles {
     // SAFETY: promised by the caller.
     unsafe { tiles::Configuration::new(grid::ROWS).load() }
+}
+
+/// f32 mode on AMX tiles: binary weights times floats in three planes of bytes; the other convolutions on AVX-512.
+pub(super) struct AmxPlanes;
+
+impl Kernel for AmxPlanes {
+    fn name(&self) -> &'static str {
+        "amx-planes"
+    }
+
+    fn runs(&self, mode: Mode) -> bool {
+        mode == Mode::F32 && permission::available()
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Interleaved
+    }
+
+    fn pools(&self) -> bool {
+        true
+    }
+
+    fn scratch(&self, precision: Precision, kernel: usize, input: Shape) -> usize {
+        match precision {
+            Precision::Binary => Planes::bytes(input, kernel / 2),
+            Precision::Full => 0,
+        }
+    }
+
+    fn preparations(&self, convolution: &Convolution<'_>) -> Vec<Box<dyn Work>> {
+        match convolution.weights {
+            Weights::Bits(_) => Planes::of(convolution).works(&convolution.input),
+            _ => Vec::new(),
+        }
+    }
+
+    fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
+        match convolution.weights {
+            Weights::Bits(_) => Box::new(convolution::Tiled::new(convolution)),
+            _ => Box::new(avx512_floats::Dense::new(convolution)),
+        }
+    }
+
+    fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
+        Box::new(avx512_floats::Depthwise::new(convolution))
+    }
+
+    fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {
+        moves::max_pool(input, output)
+    }
 }
 
 /// int8 mode on AMX tiles; depthwise convolutions on AVX2.

@@ -109,6 +109,13 @@ impl Lookup for Floats {
     }
 }
 
+/// Fetches the offsets that stand so far after a filter's: those of the next chunk, which come from far away.
+#[inline(always)]
+pub(super) fn fetch(pairs: &[u32], ahead: usize) {
+    // SAFETY: any address may be prefetched.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(pairs.as_ptr().wrapping_add(ahead).cast()) };
+}
+
 /// [`Lookup::add`] of floats, 3×3.
 ///
 /// # Safety
@@ -119,8 +126,10 @@ unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
     pairs: &[u32],
     sums: &mut [Line<f32, 16>],
 ) {
+    let ahead = pairs.len();
     let (pairs, _) = pairs.as_chunks::<PAIRS>();
     for (pairs, sums) in pairs.iter().zip(sums) {
+        fetch(pairs, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
         let sum = unsafe { sum_3!(GROUPS, tables, pairs, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 6) };
         join_floats(sum, sums);
@@ -137,8 +146,10 @@ unsafe fn add_floats_1<const STEPS: usize, const PAIRS: usize>(
     pairs: &[u32],
     sums: &mut [Line<f32, 16>],
 ) {
+    let ahead = pairs.len();
     let (pairs, _) = pairs.as_chunks::<PAIRS>();
     for (pairs, sums) in pairs.iter().zip(sums) {
+        fetch(pairs, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
         let sum = unsafe { sum_1!(STEPS, tables, pairs, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 8) };
         join_floats(sum, sums);

@@ -111,8 +111,10 @@ unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
     pairs: &[u32],
     sums: &mut [Line<f32, 16>],
 ) {
+    let ahead = pairs.len();
     let (pairs, _) = pairs.as_chunks::<PAIRS>();
     for (pairs, sums) in pairs.iter().zip(sums) {
+        super::avx2_tables::fetch(pairs, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
         let [a, b, c] = unsafe { sum_3!(GROUPS, tables, pairs, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
         let (b, c) = (_mm512_castps_si512(b), _mm512_castps_si512(c));
@@ -132,8 +134,10 @@ unsafe fn add_floats_1<const STEPS: usize, const PAIRS: usize>(
     pairs: &[u32],
     sums: &mut [Line<f32, 16>],
 ) {
+    let ahead = pairs.len();
     let (pairs, _) = pairs.as_chunks::<PAIRS>();
     for (pairs, sums) in pairs.iter().zip(sums) {
+        super::avx2_tables::fetch(pairs, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
         let sum = unsafe { sum_1!(STEPS, tables, pairs, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
         join_floats(sum, sums);

@@ -5,6 +5,7 @@ mod amx;
 mod avx2;
 mod avx2_tables;
 mod avx512;
+mod avx512_floats;
 mod avx512_tables;
 mod depthwise;
 mod peak;
@@ -28,6 +29,7 @@ pub(super) use peak::bursts;
 /// The kernels, the preferred first.
 pub(super) const KERNELS: &[&dyn Kernel] = &[
     &amx::Amx,
+    &amx::AmxPlanes,
     &DotKernel::<avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
     &DotKernel::<avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
     &DotKernel::<avx2::Bytes, avx2::Words>::new("avx2", avx2::available),

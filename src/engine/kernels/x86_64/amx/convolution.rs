@@ -6,14 +6,19 @@ use super::{
         dense::{Constants, Sums},
         pack::{Group, Signs},
     },
-    finish::finish,
+    finish::{Units, finish, load, words},
     fold::{self, Fold},
     grid::{Grid, Strip},
+    planes::{PLANES, Planes, SIGNED},
     steps::{self, Step},
     tiles::{Configuration, GROUPS, Operands},
     weights,
 };
-use crate::engine::{arithmetic::Weights, layout::Map, memory::Memory};
+use crate::engine::{
+    arithmetic::Weights,
+    layout::{Element, Map},
+    memory::Memory,
+};
 use std::{
     arch::x86_64::{_MM_HINT_T1, _mm_prefetch},
     mem::MaybeUninit,
@@ -26,8 +31,12 @@ const CHUNK: usize = 18;
 const PART: usize = 9;
 /// Sums of a strip, at most.
 pub(super) const STRIP: usize = 128;
-/// Sums of an item that keeps them from chunk to chunk, at most.
-pub(super) const SUMS: usize = 1024;
+/// Sums of an item that keeps those of a block of filters from chunk to chunk, at most.
+const SUMS: usize = 1024;
+/// The same for each block of an item with several.
+const BLOCK_SUMS: usize = 512;
+/// Blocks of an item, at most.
+const BLOCKS: usize = 4;
 /// Bytes of an input map that stay in the second-level cache while the weights of one block after the other pass by.
 const RESIDENT: usize = 1 << 20;
 /// Sums of an item that does not, at most.
@@ -35,7 +44,9 @@ pub(super) const ITEM: usize = 2048;
 
 /// A dense convolution, and the pool behind it.
 pub(super) struct Tiled {
+    /// Of bytes: if that of the convolution holds floats, the lowest of their planes.
     input: Map,
+    planes: Option<Planes>,
     pub(super) output: Map,
     kernel: usize,
     stride: usize,
@@ -64,7 +75,7 @@ enum Packed {
 #[repr(C, align(64))]
 struct Scratch {
     weights: [MaybeUninit<Group>; CHUNK * GROUPS],
-    sums: [MaybeUninit<Sums>; SUMS],
+    sums: [MaybeUninit<Sums>; BLOCKS * BLOCK_SUMS],
     /// Two rows.
     woven: [[MaybeUninit<u8>; WOVEN]; 2],
 }
@@ -83,7 +94,9 @@ const WOVEN: usize = fold::bytes(STRIP / 2);
 
 impl Tiled {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, pool, weights, epilogue, input, output } = convolution;
+        let planes = (convolution.input.element == Element::Float).then(|| Planes::of(&convolution));
+        let Convolution { kernel, stride, pool, weights, epilogue, input, output, .. } = convolution;
+        let input = planes.as_ref().map_or(input, |planes| planes.lowest().clone());
         let window = Window { kernel, channels: input.shape.channels };
         let fold = Fold::new(window, &input);
         let steps = match &fold {
@@ -101,9 +114,15 @@ impl Tiled {
         let scale = if pool { 2 } else { 1 };
         let size = (output.shape.width * scale, output.shape.height * scale);
         let whole = matches!(weights, Packed::Signs(_)) && steps.len() > CHUNK;
-        let item_blocks = if whole && input.shape.values() > RESIDENT { 2 } else { 1 };
+        let parts = if planes.is_some() { PLANES } else { 1 };
+        let (item_blocks, kept) = match planes {
+            _ if parts * input.shape.values() <= RESIDENT => (1, SUMS),
+            None => (2, BLOCK_SUMS),
+            Some(_) => (BLOCKS, BLOCK_SUMS),
+        };
+        let item_blocks = if whole { item_blocks } else { 1 };
         let grid = match weights {
-            Packed::Signs(_) => Grid::new(size, 1, pool, whole.then_some(SUMS / item_blocks)),
+            Packed::Signs(_) => Grid::new(size, parts, pool, whole.then_some(kept)),
             Packed::Words(_) => Grid::new(size, 2, pool, None),
         };
         Self {
@@ -120,6 +139,7 @@ impl Tiled {
             slope: epilogue.slope,
             constants: weights::constants(epilogue),
             input,
+            planes,
             output,
         }
     }
@@ -135,6 +155,7 @@ impl Tiled {
         scratch: &mut MaybeUninit<Scratch>,
     ) {
         let (expanded, sums, woven) = parts(scratch);
+        let units = self.planes.as_ref().map(|planes| Units::new(planes.unit(memory).value));
         // SAFETY: a kernel is only used where its instructions are, and nothing else on this thread uses tiles.
         let tiles = unsafe { self.tiles.load() };
         let size = if self.steps.len() > CHUNK { PART } else { CHUNK };
@@ -151,18 +172,31 @@ impl Tiled {
                     // With one chunk every strip can use the same sums.
                     let kept = if last > 0 { place * block_sums + index * self.grid.strip_sums() } else { 0 };
                     let sums = sums.wrapping_add(kept);
-                    for operands in self.operands(&strip, memory, woven, sums) {
-                        // SAFETY: `operands` says where windows and sums are; the weights were expanded.
-                        unsafe {
-                            match strip.rows.len() {
-                                2 => tiles.add_two(operands, offsets, weights, chunk == 0),
-                                _ => tiles.add_one(operands, offsets, weights, chunk == 0),
+                    for plane in 0..self.grid.parts {
+                        let sums = sums.wrapping_add(plane * self.grid.part_sums());
+                        for operands in self.operands(&strip, plane, memory, woven, sums) {
+                            // SAFETY: `operands` says where windows and sums are; the weights were expanded.
+                            unsafe {
+                                match strip.rows.len() {
+                                    2 => tiles.add_two(operands, offsets, weights, chunk == 0),
+                                    _ => tiles.add_one(operands, offsets, weights, chunk == 0),
+                                }
                             }
                         }
                     }
                     if chunk == last {
                         // SAFETY: the sums of the strip are complete, and only this item uses its outputs.
-                        unsafe { finish::<false>(self, &strip, block, sums, memory) };
+                        unsafe {
+                            match units {
+                                None => finish(self, &strip, block, |at| load(sums.add(at)), memory),
+                                Some(units) => {
+                                    let middle = sums.add(self.grid.part_sums());
+                                    let high = middle.add(self.grid.part_sums());
+                                    let sum = |at| units.sum(load(sums.add(at)), load(middle.add(at)), load(high.add(at)));
+                                    finish(self, &strip, block, sum, memory);
+                                }
+                            }
+                        }
                     }
                 }
             }
@@ -171,15 +205,15 @@ impl Tiled {
 
     /// Computes the strips of an item, one after another.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-    fn words(&self, words: &[Group], (item, block): (usize, usize), memory: &Memory, scratch: &mut MaybeUninit<Scratch>) {
+    fn words(&self, weights: &[Group], (item, block): (usize, usize), memory: &Memory, scratch: &mut MaybeUninit<Scratch>) {
         let (_, sums, woven) = parts(scratch);
         // SAFETY: as for signs.
         let tiles = unsafe { self.tiles.load() };
-        let weights = words[block * self.steps.len() * 2 * GROUPS..][..self.steps.len() * 2 * GROUPS].as_ptr();
-        let low = 2 * self.grid.strip_columns();
+        let weights = weights[block * self.steps.len() * 2 * GROUPS..][..self.steps.len() * 2 * GROUPS].as_ptr();
+        let low = self.grid.part_sums();
         for strip in self.grid.item(item) {
             let mut last_low = sums.wrapping_add(low);
-            for operands in self.operands(&strip, memory, woven, sums) {
+            for operands in self.operands(&strip, 0, memory, woven, sums) {
                 for row in 0..strip.rows.len() {
                     let window = operands.window.wrapping_add(row * operands.below);
                     let sums = operands.sums.wrapping_add(row * operands.sums_below);
@@ -191,15 +225,16 @@ impl Tiled {
             // SAFETY: as above.
             unsafe { tiles.store_low(last_low) };
             // SAFETY: as for signs.
-            unsafe { finish::<true>(self, &strip, block, sums, memory) };
+            unsafe { finish(self, &strip, block, |at| words(load(sums.add(at)), load(sums.add(at + low))), memory) };
         }
     }
 
-    /// The tiles of a strip.
+    /// The tiles of a strip, of one of the planes.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
     fn operands<'a>(
         &'a self,
         strip: &'a Strip,
+        plane: usize,
         memory: &Memory,
         woven: *mut [MaybeUninit<u8>; WOVEN],
         sums: *mut Sums,
@@ -214,7 +249,11 @@ impl Tiled {
         };
         // A last step may read up to 63 bytes past that, which are the memory's or its slack. Whatever stands there, and
         // whoever writes it meanwhile, it is multiplied by 0.
-        let inputs = memory.read::<u8>(&self.input).start(first, last - first + reach);
+        let (signed, start) = match &self.planes {
+            Some(planes) => (plane == SIGNED, first + plane * planes.distance),
+            None => (false, first),
+        };
+        let inputs = memory.read::<u8>(&self.input).start(start, last - first + reach);
         let below = self.stride * self.input.row_stride;
         let (window, distance, below) = match &self.fold {
             None => (inputs, self.stride * self.input.pixel_stride, below),
@@ -233,7 +272,7 @@ impl Tiled {
         let sums_below = self.grid.strip_columns();
         strip.starts().enumerate().map(move |(index, start)| {
             let window = window.wrapping_add((start - origin) * distance);
-            Operands { window, distance, below, sums: sums.wrapping_add(index * self.grid.tile), sums_below }
+            Operands { window, distance, below, sums: sums.wrapping_add(index * self.grid.tile), sums_below, signed }
         })
     }
 }
@@ -282,3 +321,5 @@ impl Work for Tiled {
         }
     }
 }
+
+const _: () = assert!(SUMS <= BLOCKS * BLOCK_SUMS);

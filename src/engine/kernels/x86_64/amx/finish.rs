@@ -7,40 +7,108 @@ use super::{
     },
     convolution::Tiled,
     grid::Strip,
+    planes::PLANES,
 };
 use crate::engine::{layout::Element, memory::Memory};
 use std::arch::x86_64::*;
 
-/// The sums of a position.
-type Registers = [__m512i; 2];
-
-/// Writes the outputs of a strip and a block of filters. `WORDS` says that sums are in two parts.
+/// 16 sums: integers or floats.
 ///
 /// # Safety
-/// The sums were written, and nobody else uses the outputs.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn finish<const WORDS: bool>(
+/// Only a CPU with AVX-512 may call any of its functions.
+pub(super) trait Value: Copy {
+    unsafe fn larger(self, other: Self) -> Self;
+    unsafe fn to_float(self) -> __m512;
+}
+
+impl Value for __m512i {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn larger(self, other: Self) -> Self {
+        _mm512_max_epi32(self, other)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn to_float(self) -> __m512 {
+        _mm512_cvtepi32_ps(self)
+    }
+}
+
+impl Value for __m512 {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn larger(self, other: Self) -> Self {
+        _mm512_max_ps(self, other)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn to_float(self) -> __m512 {
+        self
+    }
+}
+
+/// The sums of a position.
+///
+/// # Safety
+/// They were written.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn load(sums: *const Sums) -> [__m512i; 2] {
+    // SAFETY: two registers, aligned like them.
+    unsafe { [_mm512_load_si512(sums.cast()), _mm512_load_si512(sums.cast::<__m512i>().add(1))] }
+}
+
+/// The sums of 16-bit weights, from those of their high and of their low bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn words(high: [__m512i; 2], low: [__m512i; 2]) -> [__m512i; 2] {
+    [_mm512_add_epi32(_mm512_slli_epi32::<8>(high[0]), low[0]), _mm512_add_epi32(_mm512_slli_epi32::<8>(high[1]), low[1])]
+}
+
+/// What 1 stands for in each plane.
+#[derive(Clone, Copy)]
+pub(super) struct Units([__m512; PLANES]);
+
+impl Units {
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn new(unit: f32) -> Self {
+        Self([_mm512_set1_ps(unit), _mm512_set1_ps(256.0 * unit), _mm512_set1_ps(65536.0 * unit)])
+    }
+
+    /// The sums over floats, from those over their planes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn sum(self, low: [__m512i; 2], middle: [__m512i; 2], high: [__m512i; 2]) -> [__m512; 2] {
+        [self.half(low[0], middle[0], high[0]), self.half(low[1], middle[1], high[1])]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn half(self, low: __m512i, middle: __m512i, high: __m512i) -> __m512 {
+        let low = _mm512_mul_ps(_mm512_cvtepi32_ps(low), self.0[0]);
+        let lower = _mm512_fmadd_ps(_mm512_cvtepi32_ps(middle), self.0[1], low);
+        _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), self.0[2], lower)
+    }
+}
+
+/// Writes the outputs of a strip and a block of filters. `sum` gives the sums of a position by its place.
+///
+/// # Safety
+/// Nobody else uses the outputs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+pub(super) unsafe fn finish<V: Value>(
     convolution: &Tiled,
     strip: &Strip,
     block: usize,
-    sums: *const Sums,
+    sum: impl Fn(usize) -> [V; 2],
     memory: &Memory,
 ) {
     let Tiled { output, pool, grid, constants, slope, .. } = convolution;
     let below = grid.strip_columns();
-    // SAFETY: one of the strip's positions.
-    let load = |at: usize| unsafe {
-        let sums = sums.add(at).cast();
-        [_mm512_load_si512(sums), _mm512_load_si512(sums.add(1))]
-    };
-    let sum = |at: usize| match WORDS {
-        false => load(at),
-        true => {
-            let (high, low) = (load(at), load(at + 2 * below));
-            [0, 1].map(|half| _mm512_add_epi32(_mm512_slli_epi32::<8>(high[half]), low[half]))
-        }
-    };
-    let larger = |a: Registers, b: Registers| [_mm512_max_epi32(a[0], b[0]), _mm512_max_epi32(a[1], b[1])];
+    // SAFETY: a kernel is only used where its instructions are.
+    let larger = |a: [V; 2], b: [V; 2]| unsafe { [a[0].larger(b[0]), a[1].larger(b[1])] };
 
     let side = if *pool { 2 } else { 1 };
     let columns = strip.columns.start / side..strip.columns.end / side;
@@ -50,13 +118,15 @@ pub(super) unsafe fn finish<const WORDS: bool>(
     for (row, y) in (strip.rows.start / side..strip.rows.end / side).enumerate() {
         let sums = columns.clone().map(|x| {
             let place = |column| row * below + strip.place(column);
-            match pool {
+            let sums = match pool {
                 false => sum(place(x)),
                 true => {
                     let (left, right) = (place(2 * x), place(2 * x + 1));
                     larger(larger(sum(left), sum(right)), larger(sum(left + below), sum(right + below)))
                 }
-            }
+            };
+            // SAFETY: as above.
+            unsafe { [sums[0].to_float(), sums[1].to_float()] }
         });
         let at = output.at(first, y as isize, columns.start as isize);
         let reach = (columns.len() - 1) * output.pixel_stride + count;
@@ -72,7 +142,7 @@ pub(super) unsafe fn finish<const WORDS: bool>(
             Element::Float => {
                 let mut to = memory.write::<f32>(output).start(at, reach);
                 for sums in sums {
-                    // SAFETY: as above.
+                    // SAFETY: as for bytes.
                     unsafe { follow.floats(sums, to, count) };
                     to = to.wrapping_add(output.pixel_stride);
                 }
@@ -101,8 +171,8 @@ impl Follow {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn half(&self, sums: [__m512i; 2], half: usize) -> __m512 {
-        let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[half]), self.scale[half], self.bias[half]);
+    fn half(&self, sums: [__m512; 2], half: usize) -> __m512 {
+        let y = _mm512_fmadd_ps(sums[half], self.scale[half], self.bias[half]);
         _mm512_max_ps(y, _mm512_mul_ps(y, self.slope))
     }
 
@@ -112,7 +182,7 @@ impl Follow {
     /// They can be written.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(super) unsafe fn bytes(&self, sums: [__m512i; 2], zero_point: u8, to: *mut u8, count: usize) {
+    pub(super) unsafe fn bytes(&self, sums: [__m512; 2], zero_point: u8, to: *mut u8, count: usize) {
         // The plan refuses layers where |y| could reach 2³¹, so every y has an integer. Saturating at 16 bits before the
         // zero point is added changes no byte.
         let round = |half| _mm512_cvtps_epi32(self.half(sums, half));
@@ -129,7 +199,7 @@ impl Follow {
     /// They can be written.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn floats(&self, sums: [__m512i; 2], to: *mut f32, count: usize) {
+    pub(super) unsafe fn floats(&self, sums: [__m512; 2], to: *mut f32, count: usize) {
         let y = [self.half(sums, 0), self.half(sums, 1)];
         for half in 0..2 {
             // Filter by filter from the columns that they stand in: four of the one register, four of the other.

@@ -14,7 +14,7 @@ pub(in crate::engine::kernels::x86_64) fn available() -> bool {
         }
         let permitted = request();
         if !permitted {
-            log::warn!("the system refuses the use of AMX tiles; kernel 'amx-int8' is not available");
+            log::warn!("the system refuses the use of AMX tiles; kernels 'amx-int8' and 'amx-planes' are not available");
         }
         permitted
     });
@@ -86,11 +86,12 @@ mod tests {
         for _ in 0..2 {
             let names = kernels(Mode::Int8);
             assert!(!names.contains(&"amx-int8") && names.contains(&"portable"), "{names:?}");
+            assert!(!kernels(Mode::F32).contains(&"amx-planes"));
             assert_eq!(names.contains(&"avx512-vnni"), avx2::available() && avx512::available());
         }
         let lines = LOG.0.lock().unwrap();
-        let expected =
-            has_instructions().then_some("the system refuses the use of AMX tiles; kernel 'amx-int8' is not available");
+        let expected = has_instructions()
+            .then_some("the system refuses the use of AMX tiles; kernels 'amx-int8' and 'amx-planes' are not available");
         assert!(lines.iter().map(String::as_str).eq(expected), "{lines:?}");
     }
 

@@ -64,6 +64,8 @@ pub(super) struct Operands {
     pub(super) sums: *mut Sums,
     /// From the sums of a window to those of the one below.
     pub(super) sums_below: usize,
+    /// Are the bytes of the windows signed?
+    pub(super) signed: bool,
 }
 
 impl Tiles {
@@ -74,7 +76,39 @@ impl Tiles {
     /// 64 bytes can be read at every step of every window, there are [`GROUPS`] groups for each step, and the sums can be
     /// written, and read unless this is the first chunk. There is at least one step.
     pub(super) unsafe fn add_two(&self, operands: Operands, offsets: &[usize], weights: *const Group, first: bool) {
-        let Operands { window, distance, below, sums, sums_below } = operands;
+        let Operands { window, distance, below, sums, sums_below, signed } = operands;
+        // Two products in a row share their weights: that costs less than sharing their inputs.
+        macro_rules! products {
+            ($dot:literal) => {
+                asm!(
+                    "2:",
+                    "mov {at}, [{offset}]",
+                    "add {at}, {window}",
+                    "tileloadd tmm6, [{weights} + {pitch}]",
+                    "tileloadd tmm4, [{at} + {distance}]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    "add {at}, {below}",
+                    "tileloadd tmm5, [{at} + {distance}]",
+                    concat!($dot, " tmm2, tmm5, tmm6"),
+                    "tileloadd tmm7, [{weights} + {pitch} + 64]",
+                    concat!($dot, " tmm3, tmm5, tmm7"),
+                    concat!($dot, " tmm1, tmm4, tmm7"),
+                    "add {weights}, 2048",
+                    "add {offset}, 8",
+                    "cmp {offset}, {end}",
+                    "jne 2b",
+                    at = out(reg) _,
+                    offset = inout(reg) offsets.as_ptr() => _,
+                    end = in(reg) offsets.as_ptr_range().end,
+                    weights = inout(reg) weights => _,
+                    window = in(reg) window,
+                    below = in(reg) below,
+                    distance = in(reg) distance,
+                    pitch = in(reg) size_of::<Group>(),
+                    options(nostack, readonly)
+                )
+            };
+        }
         // SAFETY: promised by the caller; the tiles are as large as the configuration says.
         unsafe {
             let lower = sums.add(sums_below);
@@ -90,34 +124,10 @@ impl Tiles {
                     options(nostack, readonly)
                 );
             }
-            // Two products in a row share their weights: that costs less than sharing their inputs.
-            asm!(
-                "2:",
-                "mov {at}, [{offset}]",
-                "add {at}, {window}",
-                "tileloadd tmm6, [{weights} + {pitch}]",
-                "tileloadd tmm4, [{at} + {distance}]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "add {at}, {below}",
-                "tileloadd tmm5, [{at} + {distance}]",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tileloadd tmm7, [{weights} + {pitch} + 64]",
-                "tdpbusd tmm3, tmm5, tmm7",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "add {weights}, 2048",
-                "add {offset}, 8",
-                "cmp {offset}, {end}",
-                "jne 2b",
-                at = out(reg) _,
-                offset = inout(reg) offsets.as_ptr() => _,
-                end = in(reg) offsets.as_ptr_range().end,
-                weights = inout(reg) weights => _,
-                window = in(reg) window,
-                below = in(reg) below,
-                distance = in(reg) distance,
-                pitch = in(reg) size_of::<Group>(),
-                options(nostack, readonly)
-            );
+            match signed {
+                false => products!("tdpbusd"),
+                true => products!("tdpbssd"),
+            }
             asm!(
                 "tilestored [{upper} + {pitch}], tmm0",
                 "tilestored [{upper} + {pitch} + 64], tmm1",
@@ -134,7 +144,33 @@ impl Tiles {
     /// # Safety
     /// As there.
     pub(super) unsafe fn add_one(&self, operands: Operands, offsets: &[usize], weights: *const Group, first: bool) {
-        let Operands { window, distance, sums, .. } = operands;
+        let Operands { window, distance, sums, signed, .. } = operands;
+        macro_rules! products {
+            ($dot:literal) => {
+                asm!(
+                    "2:",
+                    "mov {at}, [{offset}]",
+                    "add {at}, {window}",
+                    "tileloadd tmm4, [{at} + {distance}]",
+                    "tileloadd tmm6, [{weights} + {pitch}]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm7, [{weights} + {pitch} + 64]",
+                    concat!($dot, " tmm1, tmm4, tmm7"),
+                    "add {weights}, 2048",
+                    "add {offset}, 8",
+                    "cmp {offset}, {end}",
+                    "jne 2b",
+                    at = out(reg) _,
+                    offset = inout(reg) offsets.as_ptr() => _,
+                    end = in(reg) offsets.as_ptr_range().end,
+                    weights = inout(reg) weights => _,
+                    window = in(reg) window,
+                    distance = in(reg) distance,
+                    pitch = in(reg) size_of::<Group>(),
+                    options(nostack, readonly)
+                )
+            };
+        }
         // SAFETY: as there.
         unsafe {
             if first {
@@ -147,28 +183,10 @@ impl Tiles {
                     options(nostack, readonly)
                 );
             }
-            asm!(
-                "2:",
-                "mov {at}, [{offset}]",
-                "add {at}, {window}",
-                "tileloadd tmm4, [{at} + {distance}]",
-                "tileloadd tmm6, [{weights} + {pitch}]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{weights} + {pitch} + 64]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "add {weights}, 2048",
-                "add {offset}, 8",
-                "cmp {offset}, {end}",
-                "jne 2b",
-                at = out(reg) _,
-                offset = inout(reg) offsets.as_ptr() => _,
-                end = in(reg) offsets.as_ptr_range().end,
-                weights = inout(reg) weights => _,
-                window = in(reg) window,
-                distance = in(reg) distance,
-                pitch = in(reg) size_of::<Group>(),
-                options(nostack, readonly)
-            );
+            match signed {
+                false => products!("tdpbusd"),
+                true => products!("tdpbssd"),
+            }
             asm!(
                 "tilestored [{sums} + {pitch}], tmm0",
                 "tilestored [{sums} + {pitch} + 64], tmm1",
