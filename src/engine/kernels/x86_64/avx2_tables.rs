@@ -27,10 +27,19 @@ macro_rules! group_3 {
     }};
 }
 
+/// An offset. A load of its own for each is one instruction, to take a pair apart would be more; there are more units for
+/// loads of this size than for loads of registers, or at least as many.
+#[inline(always)]
+fn offset(pairs: &[u32], i: usize) -> usize {
+    debug_assert!(i < 2 * pairs.len());
+    // SAFETY: a word holds the two of a pair, the first in its lower half, which comes first in memory.
+    unsafe { pairs.as_ptr().cast::<u16>().add(i).read().into() }
+}
+
 /// The sums of a filter over the tables of a chunk, 3×3: two registers.
 macro_rules! sum_3 {
     ($groups:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
-        let offset = |i: usize| ($pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize;
+        let offset = |i: usize| offset(&$pairs[..], i);
         let (mut low, mut high) = ([$zero; 3], [$zero; 3]);
         macro_rules! add {
             ($column:literal, $entry:expr) => {{
@@ -52,19 +61,18 @@ macro_rules! sum_1 {
     ($steps:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
         let (mut low, mut high) = ([$zero; 2], [$zero; 2]);
         for step in 0..$steps {
-            let (a, b) = ($pairs[2 * step], $pairs[2 * step + 1]);
             let table = $tables.add(step * STEP_1 * TABLE_1);
             macro_rules! add {
-                ($chain:literal, $group:literal, $offset:expr) => {{
-                    let entry = table.add($group * TABLE_1 + $offset as usize).cast::<$value>();
+                ($chain:literal, $group:literal) => {{
+                    let entry = table.add($group * TABLE_1 + offset(&$pairs[..], step * STEP_1 + $group)).cast::<$value>();
                     low[$chain] = $add(low[$chain], $load(entry.cast()));
                     high[$chain] = $add(high[$chain], $load(entry.add($second).cast()));
                 }};
             }
-            add!(0, 0, a & 0xffff);
-            add!(1, 1, a >> 16);
-            add!(0, 2, b & 0xffff);
-            add!(1, 3, b >> 16);
+            add!(0, 0);
+            add!(1, 1);
+            add!(0, 2);
+            add!(1, 3);
         }
         [$add(low[0], low[1]), $add(high[0], high[1])]
     }};
@@ -176,14 +184,24 @@ impl Lookup for Words {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
+        macro_rules! filters {
+            ($starts:literal, $ends:literal) => {
+                match (step.kernel, step.groups) {
+                    (1, 4) => add_words_1::<1, 2, $starts, $ends>(tables, pairs, partial, sums),
+                    (1, 8) => add_words_1::<2, 4, $starts, $ends>(tables, pairs, partial, sums),
+                    (1, _) => add_words_1::<3, 6, $starts, $ends>(tables, pairs, partial, sums),
+                    (_, 1) => add_words_3::<1, 5, $starts, $ends>(tables, pairs, partial, sums),
+                    _ => add_words_3::<2, 9, $starts, $ends>(tables, pairs, partial, sums),
+                }
+            };
+        }
         // SAFETY: promised by the caller.
         unsafe {
-            match (step.kernel, step.groups) {
-                (1, 4) => add_words_1::<1, 2>(step, tables, pairs, partial, sums),
-                (1, 8) => add_words_1::<2, 4>(step, tables, pairs, partial, sums),
-                (1, _) => add_words_1::<3, 6>(step, tables, pairs, partial, sums),
-                (_, 1) => add_words_3::<1, 5>(step, tables, pairs, partial, sums),
-                _ => add_words_3::<2, 9>(step, tables, pairs, partial, sums),
+            match (step.starts, step.ends) {
+                (true, true) => filters!(true, true),
+                (true, false) => filters!(true, false),
+                (false, true) => filters!(false, true),
+                (false, false) => filters!(false, false),
             }
         }
     }
@@ -201,8 +219,7 @@ impl Lookup for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
-    step: Step,
+unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     pairs: &[u32],
     partial: *mut Line<i16, 32>,
@@ -214,7 +231,7 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
             let sum = sum_3!(GROUPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 14);
-            join_words(step, sum, partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }
 }
@@ -224,8 +241,7 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
-    step: Step,
+unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     pairs: &[u32],
     partial: *mut Line<i16, 32>,
@@ -237,7 +253,7 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
             let sum = sum_1!(STEPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 16);
-            join_words(step, sum, partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }
 }
@@ -248,16 +264,16 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
 /// `partial` is a line.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn join_words(step: Step, sum: [__m256i; 2], partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
+unsafe fn join_words<const STARTS: bool, const ENDS: bool>(sum: [__m256i; 2], partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
     for (half, mut sum) in sum.into_iter().enumerate() {
         // SAFETY: a line of words is two registers, a line of sums four, both aligned like one.
         unsafe {
             let partial = partial.cast::<__m256i>().add(half);
             let sums = sums.0.as_mut_ptr().cast::<__m256i>().add(2 * half);
-            if !step.starts {
+            if !STARTS {
                 sum = _mm256_add_epi16(sum, _mm256_load_si256(partial));
             }
-            if step.ends {
+            if ENDS {
                 let low = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sum));
                 let high = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(sum));
                 _mm256_store_si256(sums, _mm256_add_epi32(_mm256_load_si256(sums), low));
