@@ -218,28 +218,65 @@ pub(super) trait Lookup: Send + Sync + 'static {
 /// `N` values are read at each input, and the table has an entry for each choice of signs.
 #[inline(always)]
 pub(super) unsafe fn build<T: Lane, const N: usize>(inputs: &[*const T::Input], table: *mut Line<T, N>) {
-    let mut lanes = [[T::default(); N]; MAX_CHANNELS];
+    // SAFETY: promised by the caller.
+    unsafe {
+        match inputs.len() {
+            index::CHANNELS_1 => build_from::<T, N, { index::CHANNELS_1 }>(inputs, table),
+            _ => build_from::<T, N, { index::CHANNELS_3 }>(inputs, table),
+        }
+    }
+}
+
+#[inline(always)]
+fn sum<T: Lane, const N: usize>(a: &[T; N], b: &[T; N]) -> [T; N] {
+    let mut sum = [T::default(); N];
+    for ((sum, &a), &b) in sum.iter_mut().zip(a).zip(b) {
+        *sum = a.add(b);
+    }
+    sum
+}
+
+/// [`build`] for a known number of channels. The four choices of the first two stay in registers; each choice of the next
+/// three is added to all of them, and so is what the last one adds.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn build_from<T: Lane, const N: usize, const CHANNELS: usize>(
+    inputs: &[*const T::Input],
+    mut table: *mut Line<T, N>,
+) {
+    const { assert!(CHANNELS == 5 || CHANNELS == 6) };
+    let mut lanes = [[T::default(); N]; CHANNELS];
+    let mut first = [[T::default(); N]; 4];
     for (lanes, &input) in lanes.iter_mut().zip(inputs) {
         // SAFETY: promised by the caller.
         let values = unsafe { input.cast::<[T::Input; N]>().read_unaligned() };
-        (0..N).for_each(|i| lanes[i] = T::from_input(values[i]));
+        for i in 0..N {
+            let value = T::from_input(values[i]);
+            first[0][i] = first[0][i].subtract(value);
+            lanes[i] = value.add(value);
+        }
     }
-    let lanes = &mut lanes[..inputs.len()];
-    let mut negative = [T::default(); N];
-    for lanes in lanes.iter() {
-        (0..N).for_each(|i| negative[i] = negative[i].subtract(lanes[i]));
+    first[1] = sum(&first[0], &lanes[0]);
+    first[2] = sum(&first[0], &lanes[1]);
+    first[3] = sum(&first[1], &lanes[1]);
+    let mut next = [[T::default(); N]; 8];
+    for choice in 1..next.len() {
+        next[choice] = sum(&next[choice & (choice - 1)], &lanes[2 + choice.trailing_zeros() as usize]);
     }
-    // SAFETY: entry 0.
-    unsafe { table.write(Line(negative)) };
-    for (bit, lanes) in lanes.iter_mut().enumerate() {
-        (0..N).for_each(|i| lanes[i] = lanes[i].add(lanes[i]));
-        for entry in 0..1 << bit {
-            // SAFETY: entries below 2^(bit + 1).
-            unsafe {
-                let Line(mut line) = table.add(entry).read();
-                (0..N).for_each(|i| line[i] = line[i].add(lanes[i]));
-                table.add(entry | 1 << bit).write(Line(line));
+    for _ in 0..1 << (CHANNELS - 5) {
+        for next in &next {
+            for first in &first {
+                // SAFETY: one of the entries.
+                unsafe {
+                    table.write(Line(sum(first, next)));
+                    table = table.add(1);
+                }
             }
+        }
+        for first in &mut first {
+            *first = sum(first, &lanes[CHANNELS - 1]);
         }
     }
 }
