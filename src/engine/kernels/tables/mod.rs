@@ -125,12 +125,22 @@ impl Sum for i32 {
 /// What an output map holds.
 pub(super) trait Stored: Value + Default {
     fn from_float(y: f32, zero_point: f32) -> Self;
+
+    /// Results that are bytes, for kernels that have a quicker way to them.
+    #[cfg(target_arch = "x86_64")]
+    fn bytes(results: *mut Self) -> Option<*mut u8>;
 }
 
 impl Stored for f32 {
     #[inline(always)]
     fn from_float(y: f32, _: f32) -> f32 {
         y
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn bytes(_: *mut f32) -> Option<*mut u8> {
+        None
     }
 }
 
@@ -140,6 +150,12 @@ impl Stored for u8 {
         let byte = (y.round_ties_even() + zero_point).clamp(0.0, 255.0);
         // SAFETY: between 0 and 255; sums of bytes are finite, and the plan refuses layers where |y| could reach 2³¹.
         unsafe { byte.to_int_unchecked::<i32>() as u8 }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn bytes(results: *mut u8) -> Option<*mut u8> {
+        Some(results)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Tables with AVX2: two registers hold the results of a line. Taps beside each other read the same entry, shifted by one
 //! value; no load leaves its cache line.
 
-use super::super::tables::{self, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3};
+use super::{
+    super::tables::{self, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
+    requantize::requantize,
+};
 use crate::engine::arithmetic::Weights;
 use std::{arch::x86_64::*, mem};
 
@@ -210,7 +213,12 @@ impl Lookup for Words {
     unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
         let slots = if kernel == 1 { [0, 16] } else { [0, 14] };
         // SAFETY: promised by the caller.
-        unsafe { tables::finish(&sums.0, slots, follow, results) };
+        unsafe {
+            match O::bytes(results) {
+                Some(bytes) => requantize(&sums.0, slots, follow, bytes),
+                None => tables::finish(&sums.0, slots, follow, results),
+            }
+        }
     }
 }
 
@@ -264,7 +272,11 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool
 /// `partial` is a line.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn join_words<const STARTS: bool, const ENDS: bool>(sum: [__m256i; 2], partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
+unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
+    sum: [__m256i; 2],
+    partial: *mut Line<i16, 32>,
+    sums: &mut Line<i32, 32>,
+) {
     for (half, mut sum) in sum.into_iter().enumerate() {
         // SAFETY: a line of words is two registers, a line of sums four, both aligned like one.
         unsafe {
@@ -379,12 +391,49 @@ impl Products for Words {
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
-        tables::pool(top, bottom, largest);
+        pool(top, bottom, largest);
     }
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn finish<O: Stored>(sums: &[i32; LANES], follow: Follow, results: &mut [O; LANES]) {
         // SAFETY: there is room for 16 results.
-        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
+        unsafe {
+            match O::bytes(results.as_mut_ptr()) {
+                Some(bytes) => requantize(sums, [0], follow, bytes),
+                None => tables::finish(sums, [0], follow, results.as_mut_ptr()),
+            }
+        }
+    }
+}
+
+/// Results of a pool in a register.
+const POOLED: usize = 32;
+
+/// [`Products::pool`] of bytes. The last register may overlap with the one before.
+#[target_feature(enable = "avx2")]
+fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
+    if largest.len() < POOLED {
+        return tables::pool(top, bottom, largest);
+    }
+    let (top, bottom) = (&top[..2 * largest.len()], &bottom[..2 * largest.len()]);
+    for first in (0..largest.len()).step_by(POOLED) {
+        let first = first.min(largest.len() - POOLED);
+        // The larger one of two neighbours, as a word.
+        let words = |at: usize| {
+            // SAFETY: 32 bytes from `at` on are the neighbours of at most 16 results.
+            let larger = unsafe {
+                _mm256_max_epu8(
+                    _mm256_loadu_si256(top.as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(bottom.as_ptr().add(at).cast()),
+                )
+            };
+            let larger = _mm256_max_epu8(larger, _mm256_srli_epi16::<8>(larger));
+            _mm256_and_si256(larger, _mm256_set1_epi16(0xff))
+        };
+        // Packing works within halves of registers.
+        let packed = _mm256_packus_epi16(words(2 * first), words(2 * first + POOLED));
+        let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+        // SAFETY: 32 results from `first` on.
+        unsafe { _mm256_storeu_si256(largest.as_mut_ptr().add(first).cast(), packed) };
     }
 }

@@ -8,6 +8,7 @@ mod avx512;
 mod avx512_tables;
 mod depthwise;
 mod peak;
+mod requantize;
 
 use super::{
     Convolution, Kernel, Work,
