@@ -81,7 +81,7 @@ impl Windows {
         Self {
             reach: offsets.iter().max().map_or(0, |offset| offset + LANES),
             offsets,
-            lines: Lines::new(input, output.shape, stride, LANES, LINES),
+            lines: Lines::new(input, output.shape, stride, LANES, LINES, 0),
             follow: (0..output.shape.channels).map(|filter| Follow::new(epilogue, filter, output.element)).collect(),
             input: input.clone(),
             output: output.clone(),

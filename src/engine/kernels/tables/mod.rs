@@ -9,13 +9,14 @@
 //! a line have neighbours in the next line only, so that a line gives two results less than it has positions.
 //!
 //! Shared by all architectures: [`lines`] (which positions), [`index`] (which entries), [`binary`] (in which order),
-//! [`dense`] (layers of full precision), and in this file the tables and what follows the sums, which the
+//! [`rest`] (what is left over), [`dense`] (layers of full precision), and in this file the tables and what follows the sums, which the
 //! compiler vectorises. An instruction set adds a [`Lookup`] for each kind of value: the loop over the filters.
 
 mod binary;
 mod dense;
 mod index;
 mod lines;
+mod rest;
 
 use super::{Convolution, Kernel, Work};
 use crate::engine::{
@@ -31,6 +32,7 @@ use std::marker::PhantomData;
 pub(super) use self::{
     dense::{BLOCK, LANES, Products},
     index::STEP_1,
+    rest::{Apart, TOGETHER},
 };
 
 /// Bytes of a table whose kernel is 3 wide.
@@ -216,6 +218,8 @@ pub(super) trait Lookup: Send + Sync + 'static {
     const OFFSET: i32;
     /// Bytes of the tables of a chunk, at most: they should stay in a first-level cache, with room for what passes through.
     const TABLES: usize = index::TABLES;
+    /// How a few positions are summed without a line of their own, if inputs are bytes.
+    const APART: Option<Apart> = None;
 
     /// Fills the table of some channels: `inputs` are where their lines start.
     unsafe fn build(inputs: &[*const Self::Input], table: *mut Self::Line);
