@@ -25,6 +25,10 @@ pub(in super::super) struct Apart {
     pub(in super::super) sum: unsafe fn(inputs: &[u8], bits: &[u8]) -> i32,
 }
 
+/// The inputs of a position, where no register of them leaves its cache line.
+#[repr(align(64))]
+struct Window([u8; MAX_PRODUCTS.next_multiple_of(TOGETHER)]);
+
 /// The positions that are left over, and the weights for them.
 pub(super) struct Rest {
     input: Map,
@@ -71,13 +75,13 @@ impl Rest {
         mut each: impl FnMut(usize, i32),
     ) {
         let pad = (self.kernel / 2) as isize;
-        let mut window = [0; MAX_PRODUCTS.next_multiple_of(TOGETHER)];
-        for (i, inputs) in window[..self.inputs].chunks_exact_mut(self.kernel).enumerate() {
+        let mut window = Window([0; MAX_PRODUCTS.next_multiple_of(TOGETHER)]);
+        for (i, inputs) in window.0[..self.inputs].chunks_exact_mut(self.kernel).enumerate() {
             let (channel, ky) = (i / self.kernel, i % self.kernel);
             let at = self.input.at(channel, y as isize + ky as isize - pad, x as isize - pad);
             inputs.copy_from_slice(input.run(at, self.kernel));
         }
-        let window = &window[..8 * self.row];
+        let window = &window.0[..8 * self.row];
         let all: i32 = window.iter().map(|&byte| i32::from(byte)).sum();
         for filter in filters {
             let bits = &self.bits[filter * self.row..(filter + 1) * self.row];

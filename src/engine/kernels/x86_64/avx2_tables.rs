@@ -301,6 +301,9 @@ unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
     }
 }
 
+/// How far ahead bits are fetched.
+const AHEAD: usize = 2048;
+
 /// [`Apart::sum`].
 #[target_feature(enable = "avx2")]
 fn sum_apart(inputs: &[u8], bits: &[u8]) -> i32 {
@@ -310,6 +313,8 @@ fn sum_apart(inputs: &[u8], bits: &[u8]) -> i32 {
     let none = _mm256_setzero_si256();
     let mut sums = none;
     for (inputs, bits) in inputs.as_chunks::<TOGETHER>().0.iter().zip(bits.as_chunks().0) {
+        // Filters follow each other, and their bits come from afar.
+        _mm_prefetch::<_MM_HINT_T0>(bits.as_ptr().wrapping_add(AHEAD).cast());
         let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(i32::from_le_bytes(*bits)), spread);
         let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, bit), bit);
         // SAFETY: 32 bytes.
