@@ -267,16 +267,21 @@ unsafe fn build_from<T: Lane, const N: usize, const CHANNELS: usize>(
     mut table: *mut Line<T, N>,
 ) {
     const { assert!(CHANNELS == 5 || CHANNELS == 6) };
+    let inputs: &[_; CHANNELS] = inputs.try_into().expect("as many inputs as channels");
     let mut lanes = [[T::default(); N]; CHANNELS];
     let mut first = [[T::default(); N]; 4];
     for (lanes, &input) in lanes.iter_mut().zip(inputs) {
         // SAFETY: promised by the caller.
         let values = unsafe { input.cast::<[T::Input; N]>().read_unaligned() };
-        for i in 0..N {
-            let value = T::from_input(values[i]);
-            first[0][i] = first[0][i].subtract(value);
-            lanes[i] = value.add(value);
+        for (lane, &value) in lanes.iter_mut().zip(&values) {
+            *lane = T::from_input(value);
         }
+    }
+    for lanes in &mut lanes {
+        for (none, &lane) in first[0].iter_mut().zip(lanes.iter()) {
+            *none = none.subtract(lane);
+        }
+        *lanes = sum(lanes, lanes);
     }
     first[1] = sum(&first[0], &lanes[0]);
     first[2] = sum(&first[0], &lanes[1]);

@@ -10,6 +10,9 @@ use super::{
 use crate::engine::arithmetic::Weights;
 use std::{arch::x86_64::*, mem};
 
+/// Bytes that weights are fetched ahead: what is read in about the time that a memory takes to answer.
+const AHEAD: usize = 2048;
+
 /// Floats.
 pub(super) struct Floats;
 
@@ -30,6 +33,13 @@ macro_rules! group_3 {
         $add!(1, table.add(2 * TABLE_3 + offset(7)));
         $add!(2, table.add(2 * TABLE_3 + offset(8)));
     }};
+}
+
+/// Fetches what will be read after these weights, which come from afar: those of a network are larger than a cache.
+#[inline(always)]
+fn fetch<T>(weights: &[T]) {
+    // SAFETY: a prefetch does nothing but that, wherever it points.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(weights.as_ptr().wrapping_byte_add(AHEAD).cast()) };
 }
 
 /// An offset. A load of its own for each is one instruction, to take a pair apart would be more; there are more units for
@@ -261,6 +271,7 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool
 ) {
     let (pairs, _) = pairs.as_chunks::<PAIRS>();
     for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+        fetch(pairs);
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
@@ -301,9 +312,6 @@ unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
     }
 }
 
-/// How far ahead bits are fetched.
-const AHEAD: usize = 2048;
-
 /// [`Apart::sum`].
 #[target_feature(enable = "avx2")]
 fn sum_apart(inputs: &[u8], bits: &[u8]) -> i32 {
@@ -313,8 +321,7 @@ fn sum_apart(inputs: &[u8], bits: &[u8]) -> i32 {
     let none = _mm256_setzero_si256();
     let mut sums = none;
     for (inputs, bits) in inputs.as_chunks::<TOGETHER>().0.iter().zip(bits.as_chunks().0) {
-        // Filters follow each other, and their bits come from afar.
-        _mm_prefetch::<_MM_HINT_T0>(bits.as_ptr().wrapping_add(AHEAD).cast());
+        fetch(bits);
         let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(i32::from_le_bytes(*bits)), spread);
         let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, bit), bit);
         // SAFETY: 32 bytes.
