@@ -2,16 +2,11 @@
 //! value; no load leaves its cache line.
 
 use super::{
-    super::tables::{
-        self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3, TOGETHER,
-    },
-    requantize::requantize,
+    super::tables::{self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
+    bytes::{pool, requantize, sum_apart},
 };
 use crate::engine::arithmetic::Weights;
 use std::{arch::x86_64::*, mem};
-
-/// Bytes that weights are fetched ahead: what is read in about the time that a memory takes to answer.
-const AHEAD: usize = 2048;
 
 /// Floats.
 pub(super) struct Floats;
@@ -35,17 +30,10 @@ macro_rules! group_3 {
     }};
 }
 
-/// Fetches what will be read after these weights, which come from afar: those of a network are larger than a cache.
-#[inline(always)]
-fn fetch<T>(weights: &[T]) {
-    // SAFETY: a prefetch does nothing but that, wherever it points.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(weights.as_ptr().wrapping_byte_add(AHEAD).cast()) };
-}
-
 /// An offset. A load of its own for each is one instruction, to take a pair apart would be more; there are more units for
 /// loads of this size than for loads of registers, or at least as many.
 #[inline(always)]
-fn offset(pairs: &[u32], i: usize) -> usize {
+pub(super) fn offset(pairs: &[u32], i: usize) -> usize {
     debug_assert!(i < 2 * pairs.len());
     // SAFETY: a word holds the two of a pair, the first in its lower half, which comes first in memory.
     unsafe { pairs.as_ptr().cast::<u16>().add(i).read().into() }
@@ -271,7 +259,6 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool
 ) {
     let (pairs, _) = pairs.as_chunks::<PAIRS>();
     for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
-        fetch(pairs);
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
@@ -310,26 +297,6 @@ unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
             }
         }
     }
-}
-
-/// [`Apart::sum`].
-#[target_feature(enable = "avx2")]
-fn sum_apart(inputs: &[u8], bits: &[u8]) -> i32 {
-    // Byte i of a register looks at bit i % 8 of byte i / 8.
-    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
-    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-    let none = _mm256_setzero_si256();
-    let mut sums = none;
-    for (inputs, bits) in inputs.as_chunks::<TOGETHER>().0.iter().zip(bits.as_chunks().0) {
-        fetch(bits);
-        let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(i32::from_le_bytes(*bits)), spread);
-        let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, bit), bit);
-        // SAFETY: 32 bytes.
-        let inputs = unsafe { _mm256_loadu_si256(inputs.as_ptr().cast()) };
-        sums = _mm256_add_epi64(sums, _mm256_sad_epu8(_mm256_and_si256(set, inputs), none));
-    }
-    let halves = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-    (_mm_cvtsi128_si64(halves) + _mm_extract_epi64::<1>(halves)) as i32
 }
 
 impl Products for Floats {
@@ -438,37 +405,5 @@ impl Products for Words {
                 None => tables::finish(sums, [0], follow, results.as_mut_ptr()),
             }
         }
-    }
-}
-
-/// Results of a pool in a register.
-const POOLED: usize = 32;
-
-/// [`Products::pool`] of bytes. The last register may overlap with the one before.
-#[target_feature(enable = "avx2")]
-fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
-    if largest.len() < POOLED {
-        return tables::pool(top, bottom, largest);
-    }
-    let (top, bottom) = (&top[..2 * largest.len()], &bottom[..2 * largest.len()]);
-    for first in (0..largest.len()).step_by(POOLED) {
-        let first = first.min(largest.len() - POOLED);
-        // The larger one of two neighbours, as a word.
-        let words = |at: usize| {
-            // SAFETY: 32 bytes from `at` on are the neighbours of at most 16 results.
-            let larger = unsafe {
-                _mm256_max_epu8(
-                    _mm256_loadu_si256(top.as_ptr().add(at).cast()),
-                    _mm256_loadu_si256(bottom.as_ptr().add(at).cast()),
-                )
-            };
-            let larger = _mm256_max_epu8(larger, _mm256_srli_epi16::<8>(larger));
-            _mm256_and_si256(larger, _mm256_set1_epi16(0xff))
-        };
-        // Packing works within halves of registers.
-        let packed = _mm256_packus_epi16(words(2 * first), words(2 * first + POOLED));
-        let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
-        // SAFETY: 32 results from `first` on.
-        unsafe { _mm256_storeu_si256(largest.as_mut_ptr().add(first).cast(), packed) };
     }
 }

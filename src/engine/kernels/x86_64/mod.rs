@@ -6,9 +6,9 @@ mod avx2;
 mod avx2_tables;
 mod avx512;
 mod avx512_tables;
+mod bytes;
 mod depthwise;
 mod peak;
-mod requantize;
 
 use super::{
     Convolution, Kernel, Work,
