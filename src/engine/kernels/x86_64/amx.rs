@@ -31,7 +31,7 @@ use crate::engine::{
 /// As [`tiles::Configuration::load`].
 pub(super) unsafe fn whole_tiles() -> tiles::Tiles {
     // SAFETY: promised by the caller.
-    unsafe { tiles::Configuration::new(grid::ROWS).load() }
+    unsafe { tiles::Configuration::new(grid::ROWS, tiles::GROUPS).load() }
 }
 
 /// int8 mode on AMX tiles; depthwise convolutions on AVX2.

@@ -106,6 +106,8 @@ impl Tiled {
             Packed::Signs(_) => Grid::new(size, 1, pool, whole.then_some(SUMS / item_blocks)),
             Packed::Words(_) => Grid::new(size, 2, pool, None),
         };
+        // Where no step is full, less is read and multiplied.
+        let groups = steps.iter().map(|step| step.inputs.len().div_ceil(4)).max().expect("there is a step");
         Self {
             kernel,
             stride,
@@ -113,7 +115,7 @@ impl Tiled {
             fold,
             offsets: steps.iter().map(|step| step.offset).collect(),
             steps,
-            tiles: Configuration::new(grid.tile),
+            tiles: Configuration::new(grid.tile, groups),
             grid,
             item_blocks,
             weights,
