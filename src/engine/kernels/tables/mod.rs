@@ -32,8 +32,10 @@ use std::marker::PhantomData;
 pub(super) use self::{
     dense::{BLOCK, LANES, Products},
     index::STEP_1,
-    rest::{Apart, TOGETHER},
+    rest::Apart,
 };
+#[cfg(target_arch = "x86_64")]
+pub(super) use rest::TOGETHER;
 
 /// Bytes of a table whose kernel is 3 wide.
 pub(super) const TABLE_3: usize = ENTRY_BYTES << index::CHANNELS_3;

@@ -34,7 +34,7 @@ macro_rules! group_3 {
 /// loads of this size than for loads of registers, or at least as many.
 #[inline(always)]
 pub(super) fn offset(pairs: &[u32], i: usize) -> usize {
-    debug_assert!(i < 2 * pairs.len());
+    assert!(i < 2 * pairs.len(), "known where this is compiled");
     // SAFETY: a word holds the two of a pair, the first in its lower half, which comes first in memory.
     unsafe { pairs.as_ptr().cast::<u16>().add(i).read().into() }
 }
