@@ -30,13 +30,10 @@ macro_rules! group_3 {
     }};
 }
 
-/// An offset. A load of its own for each is one instruction, to take a pair apart would be more; there are more units for
-/// loads of this size than for loads of registers, or at least as many.
+/// An offset of a filter.
 #[inline(always)]
 pub(super) fn offset(pairs: &[u32], i: usize) -> usize {
-    assert!(i < 2 * pairs.len(), "known where this is compiled");
-    // SAFETY: a word holds the two of a pair, the first in its lower half, which comes first in memory.
-    unsafe { pairs.as_ptr().cast::<u16>().add(i).read().into() }
+    (pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize
 }
 
 /// The sums of a filter over the tables of a chunk, 3×3: two registers.
