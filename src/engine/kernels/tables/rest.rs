@@ -15,7 +15,6 @@ use std::ops::Range;
 pub(in super::super) const TOGETHER: usize = 32;
 
 /// How to sum the inputs of a position apart.
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels for x86-64 do so"))]
 pub(in super::super) struct Apart {
     /// Positions for which this takes less than a line, at most.
     pub(in super::super) positions: usize,
