@@ -9,8 +9,9 @@
 //! a line have neighbours in the next line only, so that a line gives two results less than it has positions.
 //!
 //! Shared by all architectures: [`lines`] (which positions), [`index`] (which entries), [`binary`] (in which order),
-//! [`rest`] (what is left over), [`dense`] (layers of full precision), and in this file the tables and what follows the sums, which the
-//! compiler vectorises. An instruction set adds a [`Lookup`] for each kind of value: the loop over the filters.
+//! [`rest`] (what is left over), [`dense`] (layers of full precision), and in this file what follows the sums and, where an
+//! architecture has no way of its own, the tables, which the compiler vectorises. An instruction set adds a [`Lookup`] for
+//! each kind of value: the loop over the filters.
 
 mod binary;
 mod dense;
@@ -27,7 +28,7 @@ use crate::engine::{
 };
 use binary::Binary;
 use dense::{Dense, Depthwise, Pool};
-use std::{arch::asm, marker::PhantomData};
+use std::marker::PhantomData;
 
 pub(super) use self::{
     dense::{BLOCK, LANES, Products},
@@ -238,74 +239,31 @@ pub(super) trait Lookup: Send + Sync + 'static {
 ///
 /// # Safety
 /// `N` values are read at each input, and the table has an entry for each choice of signs.
+#[cfg(target_arch = "aarch64")]
 #[inline(always)]
 pub(super) unsafe fn build<T: Lane, const N: usize>(inputs: &[*const T::Input], table: *mut Line<T, N>) {
-    // SAFETY: promised by the caller.
-    unsafe {
-        match inputs.len() {
-            index::CHANNELS_1 => build_from::<T, N, { index::CHANNELS_1 }>(inputs, table),
-            _ => build_from::<T, N, { index::CHANNELS_3 }>(inputs, table),
-        }
-    }
-}
-
-#[inline(always)]
-fn sum<T: Lane, const N: usize>(a: &[T; N], b: &[T; N]) -> [T; N] {
-    let mut sum = [T::default(); N];
-    for ((sum, &a), &b) in sum.iter_mut().zip(a).zip(b) {
-        *sum = a.add(b);
-    }
-    sum
-}
-
-/// [`build`] for a known number of channels. The four choices of the first two stay in registers; each choice of the next
-/// three is added to all of them, and so is what the last one adds.
-///
-/// # Safety
-/// As there.
-#[inline(always)]
-unsafe fn build_from<T: Lane, const N: usize, const CHANNELS: usize>(
-    inputs: &[*const T::Input],
-    mut table: *mut Line<T, N>,
-) {
-    const { assert!(CHANNELS == 5 || CHANNELS == 6) };
-    let inputs: &[_; CHANNELS] = inputs.try_into().expect("as many inputs as channels");
-    let mut lanes = [[T::default(); N]; CHANNELS];
-    let mut first = [[T::default(); N]; 4];
+    let mut lanes = [[T::default(); N]; MAX_CHANNELS];
     for (lanes, &input) in lanes.iter_mut().zip(inputs) {
         // SAFETY: promised by the caller.
         let values = unsafe { input.cast::<[T::Input; N]>().read_unaligned() };
-        for (lane, &value) in lanes.iter_mut().zip(&values) {
-            *lane = T::from_input(value);
-        }
+        (0..N).for_each(|i| lanes[i] = T::from_input(values[i]));
     }
-    for lanes in &mut lanes {
-        for (none, &lane) in first[0].iter_mut().zip(lanes.iter()) {
-            *none = none.subtract(lane);
-        }
-        *lanes = sum(lanes, lanes);
+    let lanes = &mut lanes[..inputs.len()];
+    let mut negative = [T::default(); N];
+    for lanes in lanes.iter() {
+        (0..N).for_each(|i| negative[i] = negative[i].subtract(lanes[i]));
     }
-    first[1] = sum(&first[0], &lanes[0]);
-    first[2] = sum(&first[0], &lanes[1]);
-    first[3] = sum(&first[1], &lanes[1]);
-    let mut next = [[T::default(); N]; 8];
-    for choice in 1..next.len() {
-        next[choice] = sum(&next[choice & (choice - 1)], &lanes[2 + choice.trailing_zeros() as usize]);
-    }
-    for _ in 0..1 << (CHANNELS - 5) {
-        for next in &next {
-            for first in &first {
-                // SAFETY: one of the entries. The compiler makes no vectors across entries, which would be gathered and
-                // scattered, where there is assembly between them, even none.
-                unsafe {
-                    table.write(Line(sum(first, next)));
-                    table = table.add(1);
-                    asm!("", options(nomem, nostack, preserves_flags));
-                }
+    // SAFETY: entry 0.
+    unsafe { table.write(Line(negative)) };
+    for (bit, lanes) in lanes.iter_mut().enumerate() {
+        (0..N).for_each(|i| lanes[i] = lanes[i].add(lanes[i]));
+        for entry in 0..1 << bit {
+            // SAFETY: entries below 2^(bit + 1).
+            unsafe {
+                let Line(mut line) = table.add(entry).read();
+                (0..N).for_each(|i| line[i] = line[i].add(lanes[i]));
+                table.add(entry | 1 << bit).write(Line(line));
             }
-        }
-        for first in &mut first {
-            *first = sum(first, &lanes[CHANNELS - 1]);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{
     super::tables::{self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
+    build::build,
     bytes::{pool, requantize, sum_apart},
 };
 use crate::engine::arithmetic::Weights;
@@ -91,7 +92,7 @@ impl Lookup for Floats {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn build(inputs: &[*const f32], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
-        unsafe { tables::build::<f32, 16>(inputs, table) };
+        unsafe { build::<f32, 16>(inputs, table) };
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -180,7 +181,7 @@ impl Lookup for Words {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn build(inputs: &[*const u8], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
-        unsafe { tables::build::<i16, 32>(inputs, table) };
+        unsafe { build::<i16, 32>(inputs, table) };
     }
 
     #[target_feature(enable = "avx2,fma")]

@@ -6,6 +6,7 @@ mod avx2;
 mod avx2_tables;
 mod avx512;
 mod avx512_tables;
+mod build;
 mod bytes;
 mod depthwise;
 mod peak;
