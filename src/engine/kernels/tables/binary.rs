@@ -4,9 +4,10 @@
 //! chunk, for each line the tables are built and each filter adds its entries.
 
 use super::{
-    Follow, Lookup, MAX_CHANNELS, Step, Stored,
+    Follow, Lookup, MAX_CHANNELS, Step, Stored, finish,
     index::{Chunk, ENTRIES, Grouping, TABLES},
     lines::{Lines, Run, part},
+    rest::Rest,
 };
 use crate::engine::{
     arithmetic::Weights,
@@ -37,6 +38,7 @@ pub(super) struct Binary<L, O> {
     offsets: Vec<u32>,
     follow: Vec<Follow>,
     lines: Lines,
+    rest: Option<Rest>,
     /// Into how many blocks the filters are cut.
     blocks: usize,
     lookup: PhantomData<(L, O)>,
@@ -72,12 +74,15 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         };
         let blocks = filters.div_ceil(FILTERS);
         let most = (SUMS / filters.div_ceil(blocks)).clamp(1, LINES);
+        let rest = L::APART.map_or(0, |apart| apart.positions);
+        let lines = Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1), most, rest);
         Self {
             width: grouping.width(),
             spans: spans(grouping, filters, L::SPAN),
             offsets: grouping.offsets(weights),
             follow: (0..filters).map(follow).collect(),
-            lines: Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1), most),
+            rest: Rest::new(L::APART, lines.rest().to_vec(), weights, (&input, kernel)),
+            lines,
             input,
             output,
             kernel,
@@ -159,17 +164,36 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         let results = unsafe { slice::from_raw_parts(results, run.lines.len() * len) };
         self.lines.store(run, results, &self.output, filter, memory);
     }
+
+    /// All of some filters for an output that stands in no line.
+    fn run_apart(&self, rest: &Rest, (y, x): (usize, usize), filters: Range<usize>, memory: &Memory) {
+        let output = memory.write::<O>(&self.output);
+        rest.sums((y, x), filters, &memory.read(&self.input), |filter, sum| {
+            let at = self.output.at(filter, y as isize, x as isize);
+            // SAFETY: only this item uses this value; a layer never reads where it writes.
+            let result = unsafe { output.run(at, 1) };
+            let follow = Follow { offset: 0, ..self.follow[filter] };
+            // SAFETY: there is room for one result.
+            unsafe { finish(&[sum], [0], follow, result.as_mut_ptr()) };
+        });
+    }
 }
 
 impl<L: Lookup, O: Stored> Work for Binary<L, O> {
     fn items(&self) -> usize {
-        self.lines.runs().len() * self.blocks
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.outputs().len());
+        (self.lines.runs().len() + rest) * self.blocks
     }
 
     fn run(&self, item: usize, memory: &Memory) {
-        let (run, block) = (&self.lines.runs()[item / self.blocks], item % self.blocks);
-        let lines = &run.lines;
+        let (index, block) = (item / self.blocks, item % self.blocks);
         let filters = part(self.output.shape.channels, block, self.blocks);
+        let runs = self.lines.runs();
+        if let Some(rest) = self.rest.as_ref().filter(|_| index >= runs.len()) {
+            return self.run_apart(rest, rest.outputs()[index - runs.len()], filters, memory);
+        }
+        let run = &runs[index];
+        let lines = &run.lines;
         let mut scratch = MaybeUninit::<Scratch<L, O>>::uninit();
         self.sum(lines, &filters, &memory.read(&self.input), &mut scratch);
 

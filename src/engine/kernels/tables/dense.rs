@@ -81,7 +81,7 @@ impl Windows {
         Self {
             reach: offsets.iter().max().map_or(0, |offset| offset + LANES),
             offsets,
-            lines: Lines::new(input, output.shape, stride, LANES, LINES),
+            lines: Lines::new(input, output.shape, stride, LANES, LINES, 0),
             follow: (0..output.shape.channels).map(|filter| Follow::new(epilogue, filter, output.element)).collect(),
             input: input.clone(),
             output: output.clone(),
@@ -193,7 +193,7 @@ impl<P: Products, O: Stored> Work for Depthwise<P, O> {
     }
 }
 
-/// Maximum over 2×2 windows, stride 2. An item is one row of the output.
+/// Maximum over 2×2 windows, stride 2. An item is one channel, whose rows stand one after the other.
 pub(super) struct Pool<P> {
     input: Map,
     output: Map,
@@ -208,19 +208,19 @@ impl<P: Products> Pool<P> {
 
 impl<P: Products> Work for Pool<P> {
     fn items(&self) -> usize {
-        self.output.shape.height
+        self.output.shape.channels
     }
 
-    fn run(&self, item: usize, memory: &Memory) {
+    fn run(&self, channel: usize, memory: &Memory) {
         let width = self.output.shape.width;
         let input = memory.read::<P::Input>(&self.input);
         let output = memory.write::<P::Input>(&self.output);
-        for channel in 0..self.output.shape.channels {
+        for y in 0..self.output.shape.height {
             let row = |y: usize| input.run(self.input.at(channel, y as isize, 0), 2 * width);
-            // SAFETY: only this item uses this row; a layer never reads where it writes.
-            let largest = unsafe { output.run(self.output.at(channel, item as isize, 0), width) };
+            // SAFETY: only this item uses this channel; a layer never reads where it writes.
+            let largest = unsafe { output.run(self.output.at(channel, y as isize, 0), width) };
             // SAFETY: a kernel is only used where its instructions are.
-            unsafe { P::pool(row(2 * item), row(2 * item + 1), largest) };
+            unsafe { P::pool(row(2 * y), row(2 * y + 1), largest) };
         }
     }
 }

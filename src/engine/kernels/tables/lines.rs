@@ -23,6 +23,8 @@ pub(super) struct Lines {
     /// The lines are cut in pieces: one, or with stride 2 one for each row of the output.
     lines_per_piece: usize,
     runs: Vec<Run>,
+    /// Outputs behind the last line: `(y, x)`.
+    rest: Vec<(usize, usize)>,
 }
 
 /// Neighbouring lines, and what they hold of the output.
@@ -42,16 +44,21 @@ struct Segment {
 }
 
 impl Lines {
-    /// Lines of `len` positions in runs of at most `most` lines.
-    pub(super) fn new(input: &Map, output: Shape, stride: usize, len: usize, most: usize) -> Self {
+    /// Lines of `len` positions in runs of at most `most` lines. With stride 1, `rest` positions or less do not fill a line
+    /// of their own.
+    pub(super) fn new(input: &Map, output: Shape, stride: usize, len: usize, most: usize, rest: usize) -> Self {
         let pitch = input.row_stride;
         let width = (output.width - 1) * stride + 1;
         let (pieces, positions) = match stride {
             1 => (1, (output.height - 1) * pitch + width),
             _ => (output.height, width),
         };
-        let lines_per_piece = positions.div_ceil(len);
-        let mut lines = Self { stride, pitch, len, lines_per_piece, runs: Vec::new() };
+        let whole = positions / len;
+        let few = stride == 1 && whole > 0 && positions % len <= rest;
+        let lines_per_piece = if few { whole } else { positions.div_ceil(len) };
+        let rest = (lines_per_piece * len..positions).map(|at| (at / pitch, at % pitch));
+        let rest = rest.filter(|&(_, x)| x < output.width).collect();
+        let mut lines = Self { stride, pitch, len, lines_per_piece, runs: Vec::new(), rest };
         let count = pieces * lines_per_piece;
         let runs = count.div_ceil(most);
         let run = |index| {
@@ -70,6 +77,11 @@ impl Lines {
     /// All lines, in runs of nearly equal length.
     pub(super) fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// The outputs that stand in no line: `(y, x)`.
+    pub(super) fn rest(&self) -> &[(usize, usize)] {
+        &self.rest
     }
 
     /// Where the window of a line's first position has its corner, from that of output (0, 0).
@@ -162,13 +174,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_output_stands_in_one_line(
+        fn every_output_stands_in_one_line_or_is_left_over(
             height in 1usize..9, width in 1usize..40, border in 0usize..2, stride in 1usize..3, len in 1usize..33, most in 1usize..5,
+            rest in 0usize..4,
         ) {
             let shape = Shape { channels: 1, height, width };
             let input = Buffer { shape, element: Element::Float, layout: Layout::Planar, border }.map(0);
             let output = Shape { channels: 1, height: height.div_ceil(stride), width: width.div_ceil(stride) };
-            let lines = Lines::new(&input, output, stride, len, most);
+            let lines = Lines::new(&input, output, stride, len, most, rest);
             let mut seen = vec![0; output.positions()];
             let mut next = 0;
             for Run { lines: range, segments } in lines.runs() {
@@ -183,6 +196,8 @@ mod tests {
                     }
                 }
             }
+            prop_assert!(lines.rest().len() <= rest);
+            lines.rest().iter().for_each(|&(y, x)| seen[y * output.width + x] += 1);
             prop_assert!(seen.iter().all(|&count| count == 1), "{:?}", seen);
         }
     }

@@ -9,13 +9,15 @@
 //! a line have neighbours in the next line only, so that a line gives two results less than it has positions.
 //!
 //! Shared by all architectures: [`lines`] (which positions), [`index`] (which entries), [`binary`] (in which order),
-//! [`dense`] (layers of full precision), and in this file the tables and what follows the sums, which the
-//! compiler vectorises. An instruction set adds a [`Lookup`] for each kind of value: the loop over the filters.
+//! [`rest`] (what is left over), [`dense`] (layers of full precision), and in this file what follows the sums and, where an
+//! architecture has no way of its own, the tables, which the compiler vectorises. An instruction set adds a [`Lookup`] for
+//! each kind of value: the loop over the filters.
 
 mod binary;
 mod dense;
 mod index;
 mod lines;
+mod rest;
 
 use super::{Convolution, Kernel, Work};
 use crate::engine::{
@@ -31,7 +33,10 @@ use std::marker::PhantomData;
 pub(super) use self::{
     dense::{BLOCK, LANES, Products},
     index::STEP_1,
+    rest::Apart,
 };
+#[cfg(target_arch = "x86_64")]
+pub(super) use rest::TOGETHER;
 
 /// Bytes of a table whose kernel is 3 wide.
 pub(super) const TABLE_3: usize = ENTRY_BYTES << index::CHANNELS_3;
@@ -125,12 +130,22 @@ impl Sum for i32 {
 /// What an output map holds.
 pub(super) trait Stored: Value + Default {
     fn from_float(y: f32, zero_point: f32) -> Self;
+
+    /// Results that are bytes, for kernels that have a quicker way to them.
+    #[cfg(target_arch = "x86_64")]
+    fn bytes(results: *mut Self) -> Option<*mut u8>;
 }
 
 impl Stored for f32 {
     #[inline(always)]
     fn from_float(y: f32, _: f32) -> f32 {
         y
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn bytes(_: *mut f32) -> Option<*mut u8> {
+        None
     }
 }
 
@@ -140,6 +155,12 @@ impl Stored for u8 {
         let byte = (y.round_ties_even() + zero_point).clamp(0.0, 255.0);
         // SAFETY: between 0 and 255; sums of bytes are finite, and the plan refuses layers where |y| could reach 2³¹.
         unsafe { byte.to_int_unchecked::<i32>() as u8 }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn bytes(results: *mut u8) -> Option<*mut u8> {
+        Some(results)
     }
 }
 
@@ -200,6 +221,8 @@ pub(super) trait Lookup: Send + Sync + 'static {
     const OFFSET: i32;
     /// Bytes of the tables of a chunk, at most: they should stay in a first-level cache, with room for what passes through.
     const TABLES: usize = index::TABLES;
+    /// How a few positions are summed without a line of their own, if inputs are bytes.
+    const APART: Option<Apart> = None;
 
     /// Fills the table of some channels: `inputs` are where their lines start.
     unsafe fn build(inputs: &[*const Self::Input], table: *mut Self::Line);
@@ -216,6 +239,7 @@ pub(super) trait Lookup: Send + Sync + 'static {
 ///
 /// # Safety
 /// `N` values are read at each input, and the table has an entry for each choice of signs.
+#[cfg(target_arch = "aarch64")]
 #[inline(always)]
 pub(super) unsafe fn build<T: Lane, const N: usize>(inputs: &[*const T::Input], table: *mut Line<T, N>) {
     let mut lanes = [[T::default(); N]; MAX_CHANNELS];

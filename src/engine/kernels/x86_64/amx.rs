@@ -40,7 +40,7 @@ use planes::Planes;
 /// As [`tiles::Configuration::load`].
 pub(super) unsafe fn whole_tiles() -> tiles::Tiles {
     // SAFETY: promised by the caller.
-    unsafe { tiles::Configuration::new(grid::ROWS).load() }
+    unsafe { tiles::Configuration::new(grid::ROWS, tiles::GROUPS).load() }
 }
 
 /// f32 mode on AMX tiles: binary weights times floats in three planes of bytes; the other convolutions on AVX-512.

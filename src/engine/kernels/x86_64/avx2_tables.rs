@@ -1,7 +1,11 @@
 //! Tables with AVX2: two registers hold the results of a line. Taps beside each other read the same entry, shifted by one
 //! value; no load leaves its cache line.
 
-use super::super::tables::{self, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3};
+use super::{
+    super::tables::{self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
+    build::build,
+    bytes::{pool, requantize, sum_apart},
+};
 use crate::engine::arithmetic::Weights;
 use std::{arch::x86_64::*, mem};
 
@@ -27,10 +31,16 @@ macro_rules! group_3 {
     }};
 }
 
+/// An offset of a filter.
+#[inline(always)]
+pub(super) fn offset(pairs: &[u32], i: usize) -> usize {
+    (pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize
+}
+
 /// The sums of a filter over the tables of a chunk, 3×3: two registers.
 macro_rules! sum_3 {
     ($groups:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
-        let offset = |i: usize| ($pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize;
+        let offset = |i: usize| offset(&$pairs[..], i);
         let (mut low, mut high) = ([$zero; 3], [$zero; 3]);
         macro_rules! add {
             ($column:literal, $entry:expr) => {{
@@ -52,19 +62,18 @@ macro_rules! sum_1 {
     ($steps:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
         let (mut low, mut high) = ([$zero; 2], [$zero; 2]);
         for step in 0..$steps {
-            let (a, b) = ($pairs[2 * step], $pairs[2 * step + 1]);
             let table = $tables.add(step * STEP_1 * TABLE_1);
             macro_rules! add {
-                ($chain:literal, $group:literal, $offset:expr) => {{
-                    let entry = table.add($group * TABLE_1 + $offset as usize).cast::<$value>();
+                ($chain:literal, $group:literal) => {{
+                    let entry = table.add($group * TABLE_1 + offset(&$pairs[..], step * STEP_1 + $group)).cast::<$value>();
                     low[$chain] = $add(low[$chain], $load(entry.cast()));
                     high[$chain] = $add(high[$chain], $load(entry.add($second).cast()));
                 }};
             }
-            add!(0, 0, a & 0xffff);
-            add!(1, 1, a >> 16);
-            add!(0, 2, b & 0xffff);
-            add!(1, 3, b >> 16);
+            add!(0, 0);
+            add!(1, 1);
+            add!(0, 2);
+            add!(1, 3);
         }
         [$add(low[0], low[1]), $add(high[0], high[1])]
     }};
@@ -83,7 +92,7 @@ impl Lookup for Floats {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn build(inputs: &[*const f32], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
-        unsafe { tables::build::<f32, 16>(inputs, table) };
+        unsafe { build::<f32, 16>(inputs, table) };
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -177,24 +186,36 @@ impl Lookup for Words {
     const NOTHING: u8 = tables::MIDDLE;
     const SPAN: usize = tables::WORD_SPAN;
     const OFFSET: i32 = tables::MIDDLE as i32;
+    // A position takes about a quarter of a line.
+    const APART: Option<Apart> = Some(Apart { positions: 2, sum: sum_apart });
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn build(inputs: &[*const u8], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
-        unsafe { tables::build::<i16, 32>(inputs, table) };
+        unsafe { build::<i16, 32>(inputs, table) };
     }
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
+        macro_rules! filters {
+            ($starts:literal, $ends:literal) => {
+                match (step.kernel, step.groups) {
+                    (1, 4) => add_words_1::<1, 2, $starts, $ends>(tables, pairs, partial, sums),
+                    (1, 8) => add_words_1::<2, 4, $starts, $ends>(tables, pairs, partial, sums),
+                    (1, _) => add_words_1::<3, 6, $starts, $ends>(tables, pairs, partial, sums),
+                    (_, 1) => add_words_3::<1, 5, $starts, $ends>(tables, pairs, partial, sums),
+                    _ => add_words_3::<2, 9, $starts, $ends>(tables, pairs, partial, sums),
+                }
+            };
+        }
         // SAFETY: promised by the caller.
         unsafe {
-            match (step.kernel, step.groups) {
-                (1, 4) => add_words_1::<1, 2>(step, tables, pairs, partial, sums),
-                (1, 8) => add_words_1::<2, 4>(step, tables, pairs, partial, sums),
-                (1, _) => add_words_1::<3, 6>(step, tables, pairs, partial, sums),
-                (_, 1) => add_words_3::<1, 5>(step, tables, pairs, partial, sums),
-                _ => add_words_3::<2, 9>(step, tables, pairs, partial, sums),
+            match (step.starts, step.ends) {
+                (true, true) => filters!(true, true),
+                (true, false) => filters!(true, false),
+                (false, true) => filters!(false, true),
+                (false, false) => filters!(false, false),
             }
         }
     }
@@ -203,7 +224,12 @@ impl Lookup for Words {
     unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
         let slots = if kernel == 1 { [0, 16] } else { [0, 14] };
         // SAFETY: promised by the caller.
-        unsafe { tables::finish(&sums.0, slots, follow, results) };
+        unsafe {
+            match O::bytes(results) {
+                Some(bytes) => requantize(&sums.0, slots, follow, bytes),
+                None => tables::finish(&sums.0, slots, follow, results),
+            }
+        }
     }
 }
 
@@ -212,8 +238,7 @@ impl Lookup for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
-    step: Step,
+unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     pairs: &[u32],
     partial: *mut Line<i16, 32>,
@@ -225,7 +250,7 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
             let sum = sum_3!(GROUPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 14);
-            join_words(step, sum, partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }
 }
@@ -235,8 +260,7 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
-    step: Step,
+unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     pairs: &[u32],
     partial: *mut Line<i16, 32>,
@@ -248,7 +272,7 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
             let sum = sum_1!(STEPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 16);
-            join_words(step, sum, partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }
 }
@@ -259,16 +283,20 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
 /// `partial` is a line.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn join_words(step: Step, sum: [__m256i; 2], partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
+unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
+    sum: [__m256i; 2],
+    partial: *mut Line<i16, 32>,
+    sums: &mut Line<i32, 32>,
+) {
     for (half, mut sum) in sum.into_iter().enumerate() {
         // SAFETY: a line of words is two registers, a line of sums four, both aligned like one.
         unsafe {
             let partial = partial.cast::<__m256i>().add(half);
             let sums = sums.0.as_mut_ptr().cast::<__m256i>().add(2 * half);
-            if !step.starts {
+            if !STARTS {
                 sum = _mm256_add_epi16(sum, _mm256_load_si256(partial));
             }
-            if step.ends {
+            if ENDS {
                 let low = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sum));
                 let high = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(sum));
                 _mm256_store_si256(sums, _mm256_add_epi32(_mm256_load_si256(sums), low));
@@ -374,12 +402,17 @@ impl Products for Words {
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
-        tables::pool(top, bottom, largest);
+        pool(top, bottom, largest);
     }
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn finish<O: Stored>(sums: &[i32; LANES], follow: Follow, results: &mut [O; LANES]) {
         // SAFETY: there is room for 16 results.
-        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
+        unsafe {
+            match O::bytes(results.as_mut_ptr()) {
+                Some(bytes) => requantize(sums, [0], follow, bytes),
+                None => tables::finish(sums, [0], follow, results.as_mut_ptr()),
+            }
+        }
     }
 }

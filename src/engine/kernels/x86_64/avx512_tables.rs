@@ -1,7 +1,12 @@
 //! Tables with AVX-512: one register holds an entry. The taps beside each other are summed apart, from whole entries, and
 //! shifted only when a chunk is done, so that no load leaves its cache line.
 
-use super::super::tables::{self, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3};
+use super::{
+    super::tables::{self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
+    avx2_tables::offset,
+    build::build,
+    bytes::{pool, requantize, sum_apart},
+};
 use crate::engine::arithmetic::Weights;
 use std::{arch::x86_64::*, array, mem};
 
@@ -19,7 +24,7 @@ pub(super) struct Words;
 /// The sums of a filter over the tables of a chunk, 3×3: one register for each column of the kernel.
 macro_rules! sum_3 {
     ($groups:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident) => {{
-        let offset = |i: usize| ($pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize;
+        let offset = |i: usize| offset(&$pairs[..], i);
         let mut sums = [$zero; 3];
         macro_rules! row {
             ($table:literal) => {{
@@ -46,18 +51,17 @@ macro_rules! sum_1 {
     ($steps:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident) => {{
         let mut sums = [$zero; 2];
         for step in 0..$steps {
-            let (a, b) = ($pairs[2 * step], $pairs[2 * step + 1]);
             let table = $tables.add(step * STEP_1 * TABLE_1);
             macro_rules! add {
-                ($chain:literal, $group:literal, $offset:expr) => {{
-                    let entry = table.add($group * TABLE_1 + $offset as usize);
+                ($chain:literal, $group:literal) => {{
+                    let entry = table.add($group * TABLE_1 + offset(&$pairs[..], step * STEP_1 + $group));
                     sums[$chain] = $add(sums[$chain], $load(entry.cast()));
                 }};
             }
-            add!(0, 0, a & 0xffff);
-            add!(1, 1, a >> 16);
-            add!(0, 2, b & 0xffff);
-            add!(1, 3, b >> 16);
+            add!(0, 0);
+            add!(1, 1);
+            add!(0, 2);
+            add!(1, 3);
         }
         $add(sums[0], sums[1])
     }};
@@ -76,7 +80,7 @@ impl Lookup for Floats {
     #[target_feature(enable = "avx512f,fma")]
     unsafe fn build(inputs: &[*const f32], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
-        unsafe { tables::build::<f32, 16>(inputs, table) };
+        unsafe { build::<f32, 16>(inputs, table) };
     }
 
     #[target_feature(enable = "avx512f,fma")]
@@ -162,32 +166,49 @@ impl Lookup for Words {
     const NOTHING: u8 = tables::MIDDLE;
     const SPAN: usize = tables::WORD_SPAN;
     const OFFSET: i32 = tables::MIDDLE as i32;
+    // A position takes nearly half a line.
+    const APART: Option<Apart> = Some(Apart { positions: 1, sum: sum_apart });
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
     unsafe fn build(inputs: &[*const u8], table: *mut Self::Line) {
         // SAFETY: promised by the caller.
-        unsafe { tables::build::<i16, 32>(inputs, table) };
+        unsafe { build::<i16, 32>(inputs, table) };
     }
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
     unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
+        macro_rules! filters {
+            ($starts:literal, $ends:literal) => {
+                match (step.kernel, step.groups) {
+                    (1, 4) => add_words_1::<1, 2, $starts, $ends>(tables, pairs, partial, sums),
+                    (1, 8) => add_words_1::<2, 4, $starts, $ends>(tables, pairs, partial, sums),
+                    (1, _) => add_words_1::<3, 6, $starts, $ends>(tables, pairs, partial, sums),
+                    (_, 1) => add_words_3::<1, 5, $starts, $ends>(tables, pairs, partial, sums),
+                    _ => add_words_3::<2, 9, $starts, $ends>(tables, pairs, partial, sums),
+                }
+            };
+        }
         // SAFETY: promised by the caller.
         unsafe {
-            match (step.kernel, step.groups) {
-                (1, 4) => add_words_1::<1, 2>(step, tables, pairs, partial, sums),
-                (1, 8) => add_words_1::<2, 4>(step, tables, pairs, partial, sums),
-                (1, _) => add_words_1::<3, 6>(step, tables, pairs, partial, sums),
-                (_, 1) => add_words_3::<1, 5>(step, tables, pairs, partial, sums),
-                _ => add_words_3::<2, 9>(step, tables, pairs, partial, sums),
+            match (step.starts, step.ends) {
+                (true, true) => filters!(true, true),
+                (true, false) => filters!(true, false),
+                (false, true) => filters!(false, true),
+                (false, false) => filters!(false, false),
             }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
     unsafe fn finish<O: Stored>(_: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
-        // SAFETY: promised by the caller.
-        unsafe { tables::finish(&sums.0, [0], follow, results) };
+        // SAFETY: promised by the caller; a CPU with AVX-512 has AVX2.
+        unsafe {
+            match O::bytes(results) {
+                Some(bytes) => requantize(&sums.0, [0, 16], follow, bytes),
+                None => tables::finish(&sums.0, [0], follow, results),
+            }
+        }
     }
 }
 
@@ -196,8 +217,7 @@ impl Lookup for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
-    step: Step,
+unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     pairs: &[u32],
     partial: *mut Line<i16, 32>,
@@ -214,7 +234,7 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
             let load = |at| _mm512_load_si512(at);
             let [a, b, c] = sum_3!(GROUPS, tables, pairs, _mm512_setzero_si512(), _mm512_add_epi16, load);
             let (b, c) = (_mm512_permutexvar_epi16(next, b), _mm512_permutexvar_epi16(after_next, c));
-            join_words(step, _mm512_add_epi16(_mm512_add_epi16(a, b), c), partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(_mm512_add_epi16(_mm512_add_epi16(a, b), c), partial.add(filter), sums);
         }
     }
 }
@@ -224,8 +244,7 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize>(
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
-    step: Step,
+unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     pairs: &[u32],
     partial: *mut Line<i16, 32>,
@@ -237,7 +256,7 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
         unsafe {
             let load = |at| _mm512_load_si512(at);
             let sum = sum_1!(STEPS, tables, pairs, _mm512_setzero_si512(), _mm512_add_epi16, load);
-            join_words(step, sum, partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }
 }
@@ -248,13 +267,17 @@ unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize>(
 /// `partial` is a line.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn join_words(step: Step, mut sum: __m512i, partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
+unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
+    mut sum: __m512i,
+    partial: *mut Line<i16, 32>,
+    sums: &mut Line<i32, 32>,
+) {
     // SAFETY: a line of words is one register, a line of sums two, both aligned like one.
     unsafe {
-        if !step.starts {
+        if !STARTS {
             sum = _mm512_add_epi16(sum, _mm512_load_si512(partial.cast()));
         }
-        if step.ends {
+        if ENDS {
             let to = sums.0.as_mut_ptr().cast::<__m512i>();
             let low = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(sum));
             let high = _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64::<1>(sum));
@@ -348,12 +371,17 @@ impl Products for Words {
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
     unsafe fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
-        tables::pool(top, bottom, largest);
+        pool(top, bottom, largest);
     }
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
     unsafe fn finish<O: Stored>(sums: &[i32; LANES], follow: Follow, results: &mut [O; LANES]) {
-        // SAFETY: there is room for 16 results.
-        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
+        // SAFETY: there is room for 16 results; a CPU with AVX-512 has AVX2.
+        unsafe {
+            match O::bytes(results.as_mut_ptr()) {
+                Some(bytes) => requantize(sums, [0], follow, bytes),
+                None => tables::finish(sums, [0], follow, results.as_mut_ptr()),
+            }
+        }
     }
 }

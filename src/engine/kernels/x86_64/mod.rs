@@ -7,6 +7,8 @@ mod avx2_tables;
 mod avx512;
 mod avx512_floats;
 mod avx512_tables;
+mod build;
+mod bytes;
 mod depthwise;
 mod peak;
 

@@ -125,6 +125,8 @@ impl Tiled {
             Packed::Signs(_) => Grid::new(size, parts, pool, whole.then_some(kept)),
             Packed::Words(_) => Grid::new(size, 2, pool, None),
         };
+        // Where no step is full, less is read and multiplied.
+        let groups = steps.iter().map(|step| step.inputs.len().div_ceil(4)).max().expect("there is a step");
         Self {
             kernel,
             stride,
@@ -132,7 +134,7 @@ impl Tiled {
             fold,
             offsets: steps.iter().map(|step| step.offset).collect(),
             steps,
-            tiles: Configuration::new(grid.tile),
+            tiles: Configuration::new(grid.tile, groups),
             grid,
             item_blocks,
             weights,

@@ -21,13 +21,15 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    /// Tiles of so many positions.
-    pub(super) fn new(positions: usize) -> Self {
+    /// Tiles of so many positions, and of so many groups of inputs.
+    pub(super) fn new(positions: usize, groups: usize) -> Self {
         assert!((1..=ROWS).contains(&positions), "a tile has 1 to 16 rows");
+        assert!((1..=GROUPS).contains(&groups), "a step has 1 to 16 groups");
         let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
         row_bytes[..8].fill(STEP as u16);
+        row_bytes[4..6].fill(4 * groups as u16);
         rows[..6].fill(positions as u8);
-        rows[6..8].fill(GROUPS as u8);
+        rows[6..8].fill(groups as u8);
         Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
     }
 
