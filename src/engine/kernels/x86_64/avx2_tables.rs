@@ -5,6 +5,7 @@ use super::{
     super::tables::{self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
     build::build,
     bytes::{pool, requantize, sum_apart},
+    steps::{by_shape, by_shape_and_span},
 };
 use crate::engine::arithmetic::Weights;
 use std::{arch::x86_64::*, mem};
@@ -99,15 +100,7 @@ impl Lookup for Floats {
     unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], _: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe {
-            match (step.kernel, step.groups) {
-                (1, 4) => add_floats_1::<1, 2>(tables, pairs, sums),
-                (1, 8) => add_floats_1::<2, 4>(tables, pairs, sums),
-                (1, _) => add_floats_1::<3, 6>(tables, pairs, sums),
-                (_, 1) => add_floats_3::<1, 5>(tables, pairs, sums),
-                _ => add_floats_3::<2, 9>(tables, pairs, sums),
-            }
-        }
+        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, pairs, sums)) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -198,26 +191,8 @@ impl Lookup for Words {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
-        macro_rules! filters {
-            ($starts:literal, $ends:literal) => {
-                match (step.kernel, step.groups) {
-                    (1, 4) => add_words_1::<1, 2, $starts, $ends>(tables, pairs, partial, sums),
-                    (1, 8) => add_words_1::<2, 4, $starts, $ends>(tables, pairs, partial, sums),
-                    (1, _) => add_words_1::<3, 6, $starts, $ends>(tables, pairs, partial, sums),
-                    (_, 1) => add_words_3::<1, 5, $starts, $ends>(tables, pairs, partial, sums),
-                    _ => add_words_3::<2, 9, $starts, $ends>(tables, pairs, partial, sums),
-                }
-            };
-        }
         // SAFETY: promised by the caller.
-        unsafe {
-            match (step.starts, step.ends) {
-                (true, true) => filters!(true, true),
-                (true, false) => filters!(true, false),
-                (false, true) => filters!(false, true),
-                (false, false) => filters!(false, false),
-            }
-        }
+        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, pairs, partial, sums)) }
     }
 
     #[target_feature(enable = "avx2,fma")]

@@ -11,6 +11,7 @@ mod build;
 mod bytes;
 mod depthwise;
 mod peak;
+mod steps;
 
 use super::{
     Convolution, Kernel, Work,
