@@ -6,8 +6,7 @@ use clap::{Parser, Subcommand};
 use commands::{ablate, anchors, pack, plot, report, synth, teacher, train};
 use std::{error::Error, process::ExitCode};
 
-/// Keeps what a step frees for the next one ([`keep_memory`]). The system's own allocator gives large buffers back, and each
-/// would come mapped and zeroed anew.
+/// The system's own allocator gives large buffers back to the system, and each would come mapped and zeroed anew.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -39,7 +38,6 @@ enum Command {
 
 fn main() -> ExitCode {
     sigpipe::reset();
-    keep_memory();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,14 +46,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Has the allocator give nothing back to the system.
-fn keep_memory() {
-    /// `mi_option_purge_delay` in `mimalloc.h`: -1 is for ever.
-    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-    // SAFETY: sets a number inside the allocator, which it reads when it next looks for memory to give back.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {

@@ -150,9 +150,9 @@ fn sums<const N: usize>(x: &[f32], y: &[f32], terms: impl Fn(f32, f32) -> [f32; 
             }
         }
     }
-    for term in 0..N {
-        for lane in 0..LANES {
-            totals[term] += f64::from(lanes[term][lane]);
+    for (total, lanes) in totals.iter_mut().zip(lanes) {
+        for lane in lanes {
+            *total += f64::from(lane);
         }
     }
     totals

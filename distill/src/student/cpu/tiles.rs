@@ -2,6 +2,7 @@
 //! as tiles of sums that stay in registers.
 
 use pulp::{Simd, WithSimd};
+use std::array;
 
 /// Filters whose weights lie side by side.
 const FILTERS: usize = 8;
@@ -169,19 +170,14 @@ impl Products<'_> {
         let images = self.x.chunks_exact(self.x.len() / self.images).zip(self.y.chunks_exact(self.y.len() / self.images));
         let mut tile = [[simd.splat_f32s(0.0); T]; R];
         for (x, y) in images {
-            let (mut xs, mut ys) = ([&[][..]; T], [&[][..]; R]);
-            for t in 0..T {
-                xs[t] = &S::as_simd_f32s(&x[self.x_start + self.shifts[(tap + t).min(taps - 1)] + from..][..length]).0
-                    [..vectors];
-            }
-            for row in 0..R {
-                let map = self.y_start + (filter + row).min(filters - 1) * self.plane;
-                ys[row] = &S::as_simd_f32s(&y[map + from..][..length]).0[..vectors];
-            }
+            let x_run = |t: usize| self.x_start + self.shifts[(tap + t).min(taps - 1)] + from;
+            let y_run = |row: usize| self.y_start + (filter + row).min(filters - 1) * self.plane + from;
+            let xs: [&[S::f32s]; T] = array::from_fn(|t| &S::as_simd_f32s(&x[x_run(t)..][..length]).0[..vectors]);
+            let ys: [&[S::f32s]; R] = array::from_fn(|row| &S::as_simd_f32s(&y[y_run(row)..][..length]).0[..vectors]);
             for at in 0..vectors {
-                for row in 0..R {
-                    for t in 0..T {
-                        tile[row][t] = simd.mul_add_e_f32s(ys[row][at], xs[t][at], tile[row][t]);
+                for (tile, y) in tile.iter_mut().zip(ys) {
+                    for (sum, x) in tile.iter_mut().zip(xs) {
+                        *sum = simd.mul_add_e_f32s(y[at], x[at], *sum);
                     }
                 }
             }
