@@ -6,6 +6,10 @@ use clap::{Parser, Subcommand};
 use commands::{ablate, anchors, pack, plot, report, synth, teacher, train};
 use std::{error::Error, process::ExitCode};
 
+/// The system's own allocator gives large buffers back to the system, and each would come mapped and zeroed anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Trains the one-bit detector.
 #[derive(Parser)]
 #[command(version, about)]

@@ -3,6 +3,7 @@
 use image::{Rgb, RgbImage};
 use nalgebra::{Matrix3, Point2};
 use onebit_detector::{model_file::Preprocessing, network::InputSize};
+use pulp::Arch;
 use std::borrow::Cow;
 
 /// A picture of the size of the network's input: `[3, height, width]`, red, green, blue, 0 to 1.
@@ -59,16 +60,22 @@ impl Picture {
 
     /// Turns the hue (a share of the circle) and scales saturation and brightness within a rectangle.
     pub(super) fn recolour(&mut self, hue: f32, saturation: f32, exposure: f32, rect: Rect) {
+        let arch = Arch::new();
         let plane = self.size.width * self.size.height;
+        let (red, rest) = self.values.split_at_mut(plane);
+        let (green, blue) = rest.split_at_mut(plane);
         for y in rect.y0..rect.y1 {
-            for x in rect.x0..rect.x1 {
-                let at = y * self.size.width + x;
-                let [h, s, v] = to_hsv([self.values[at], self.values[plane + at], self.values[2 * plane + at]]);
-                let rgb = from_hsv([wrapped(h + hue, 1.0), (s * saturation).min(1.0), (v * exposure).min(1.0)]);
-                for (channel, value) in rgb.into_iter().enumerate() {
-                    self.values[channel * plane + at] = value;
-                }
-            }
+            let row = y * self.size.width + rect.x0..y * self.size.width + rect.x1;
+            let (red, green, blue) = (&mut red[row.clone()], &mut green[row.clone()], &mut blue[row]);
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+                        let [h, s, v] = to_hsv([*r, *g, *b]);
+                        [*r, *g, *b] = from_hsv([wrapped(h + hue, 1.0), (s * saturation).min(1.0), (v * exposure).min(1.0)]);
+                    }
+                },
+            );
         }
     }
 }
@@ -107,40 +114,34 @@ fn bilinear(frame: &RgbImage, x: f32, y: f32) -> [f32; 3] {
     })
 }
 
-/// Hue, saturation and value, each 0 to 1.
+/// Hue, saturation and value, each 0 to 1. Without a jump, as all that belongs to it, so that vectors can be used.
+#[inline(always)] // compiled for the vectors that its caller is dispatched to
 fn to_hsv([r, g, b]: [f32; 3]) -> [f32; 3] {
     let (max, min) = (r.max(g).max(b), r.min(g).min(b));
     let range = max - min;
-    if range <= 0.0 {
-        return [0.0, 0.0, max];
-    }
-    let sixths = if max == r {
-        (g - b) / range
-    } else if max == g {
-        2.0 + (b - r) / range
-    } else {
-        4.0 + (r - g) / range
-    };
-    [wrapped(sixths / 6.0, 1.0), range / max, max]
+    let (offset, difference) = if max == g { (2.0, b - r) } else { (4.0, r - g) };
+    let (offset, difference) = if max == r { (0.0, g - b) } else { (offset, difference) };
+    let (h, s) = (wrapped((offset + difference / range) / 6.0, 1.0), range / max);
+    if range > 0.0 { [h, s, max] } else { [0.0, 0.0, max] }
 }
 
+#[inline(always)] // as to_hsv
 fn from_hsv([h, s, v]: [f32; 3]) -> [f32; 3] {
-    // The distance of the hue from red, green and blue decides how much of each is left out.
-    [5.0, 3.0, 1.0].map(|offset| {
-        let k = wrapped(offset + h * 6.0, 6.0);
-        v - v * s * k.min(4.0 - k).clamp(0.0, 1.0)
-    })
+    [left(5.0, h, s, v), left(3.0, h, s, v), left(1.0, h, s, v)]
+}
+
+/// What is left of red, green or blue, by the distance of the hue from it.
+#[inline(always)] // as to_hsv
+fn left(offset: f32, h: f32, s: f32, v: f32) -> f32 {
+    let k = wrapped(offset + h * 6.0, 6.0);
+    v - v * s * k.min(4.0 - k).clamp(0.0, 1.0)
 }
 
 /// A value that is less than one turn outside 0..`turn`, brought there; a remainder would cost more than the rest of a pixel.
+#[inline(always)] // as to_hsv
 fn wrapped(value: f32, turn: f32) -> f32 {
-    if value < 0.0 {
-        value + turn
-    } else if value >= turn {
-        value - turn
-    } else {
-        value
-    }
+    let value = if value < 0.0 { value + turn } else { value };
+    if value >= turn { value - turn } else { value }
 }
 
 #[cfg(test)]

@@ -2,16 +2,14 @@
 //!
 //! burn's flex backend composes batch norm with its rectifier from many passes over memory, takes the gradient of a
 //! convolution's weights as a convolution with a kernel as large as the map, and pools value by value. Here a convolution and
-//! its gradients are matrix products over columns of the image, made in pieces that stay in the cache ([`columns`]), or sums
-//! over whole rows where each channel has a filter of its own ([`depthwise`]); batch norm with what follows it reads and
-//! writes each map as seldom as it can ([`norm`]), and so does pooling ([`pool`]). On other devices burn's own operations
-//! are used.
+//! its gradients are sums of shifted maps ([`convolution`]), taken in tiles that stay in registers ([`tiles`]); batch norm
+//! with what follows it reads and writes each map as seldom as it can ([`norm`]), and so does pooling ([`pool`]). On other
+//! devices burn's own operations are used.
 
-mod columns;
 mod convolution;
-mod depthwise;
 mod norm;
 mod pool;
+mod tiles;
 
 use burn::{
     backend::{

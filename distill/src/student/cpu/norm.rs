@@ -4,7 +4,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 /// Values summed side by side, so that the compiler can use vectors.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 /// `y = max(z, slope·z)` with `z = scale · (x − mean) / sqrt(variance + ε) + shift`, for each channel.
 pub(super) struct Affine<'a> {
@@ -24,15 +24,20 @@ impl Affine<'_> {
         let x = self.by_channel(x.chunks_exact(plane));
         let y_planes = self.by_channel(y.chunks_exact_mut(plane));
         let channels = x.into_par_iter().zip(y_planes).enumerate();
-        let moments = channels.map(|(channel, (x, y))| self.arch.dispatch(|| self.forward_channel(channel, &x, y)));
+        let moments = channels.map(|(channel, (x, y))| {
+            self.arch.dispatch(
+                #[inline(always)]
+                || self.forward_channel(channel, &x, y),
+            )
+        });
         let moments = moments.collect();
         (y, moments)
     }
 
     #[inline(always)] // compiled for the vectors that it is dispatched to
     fn forward_channel(&self, channel: usize, x: &[&[f32]], y: Vec<&mut [f32]>) -> (f32, f32) {
-        let mean = mean_of(x, x, |x, _| x);
-        let variance = mean_of(x, x, |x, _| (x - mean) * (x - mean));
+        let [mean] = means_of(x, x, |x, _| [x]);
+        let [variance] = means_of(x, x, |x, _| [(x - mean) * (x - mean)]);
         let (a, b) = self.line(channel, mean, variance);
         for (x, y) in x.iter().zip(y) {
             for (y, x) in y.iter_mut().zip(*x) {
@@ -61,7 +66,10 @@ impl Affine<'_> {
         let of_planes = self.by_channel(of_x.chunks_exact_mut(plane));
         let channels = x.into_par_iter().zip(y).zip(of_planes).zip(moments).enumerate();
         let of_affine = channels.map(|(channel, (((x, y), of_x), moments))| {
-            self.arch.dispatch(|| self.backward_channel(channel, *moments, &x, &y, of_x))
+            self.arch.dispatch(
+                #[inline(always)]
+                || self.backward_channel(channel, *moments, &x, &y, of_x),
+            )
         });
         let of_affine = of_affine.collect();
         (of_x, of_affine)
@@ -79,8 +87,10 @@ impl Affine<'_> {
         let (a, b) = self.line(channel, mean, variance);
         let inverse = 1.0 / (variance + self.epsilon).sqrt();
         let before = |x: f32, dy: f32| if x * a + b > 0.0 { dy } else { dy * self.slope };
-        let mean_dz = mean_of(x, y, before);
-        let mean_dz_x = mean_of(x, y, |x, dy| before(x, dy) * ((x - mean) * inverse));
+        let [mean_dz, mean_dz_x] = means_of(x, y, |x, dy| {
+            let dz = before(x, dy);
+            [dz, dz * ((x - mean) * inverse)]
+        });
         for ((x, y), of_x) in x.iter().zip(y).zip(of_x) {
             for ((of_x, x), dy) in of_x.iter_mut().zip(*x).zip(*y) {
                 *of_x = a * (before(*x, *dy) - mean_dz - (x - mean) * inverse * mean_dz_x);
@@ -106,33 +116,44 @@ impl Affine<'_> {
     }
 }
 
-/// Mean of `term` over the values of planes side by side.
+/// Means of `terms` over the values of planes side by side.
 #[inline(always)] // as its callers
-fn mean_of(x: &[&[f32]], y: &[&[f32]], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let (mut total, mut count) = (0.0, 0);
+fn means_of<const N: usize>(x: &[&[f32]], y: &[&[f32]], terms: impl Fn(f32, f32) -> [f32; N]) -> [f32; N] {
+    let (mut totals, mut count) = ([0.0; N], 0);
     for (x, y) in x.iter().zip(y) {
-        total += sum(x, y, &term);
+        let sums = sums(x, y, &terms);
+        for term in 0..N {
+            totals[term] += sums[term];
+        }
         count += x.len();
     }
-    (total / count as f64) as f32
+    totals.map(|total| (total / count as f64) as f32)
 }
 
-/// Sum of `term` over two equally long slices.
+/// Sums of `terms` over two equally long slices.
 #[inline(always)] // as its callers
-pub(super) fn sum(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
-    let (mut lanes, mut total) = ([0.0f32; LANES], 0.0);
+fn sums<const N: usize>(x: &[f32], y: &[f32], terms: impl Fn(f32, f32) -> [f32; N]) -> [f64; N] {
+    let (mut lanes, mut totals) = ([[0.0f32; LANES]; N], [0.0; N]);
     let (x_blocks, y_blocks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
     // Loops in place of iterators' sums: what these call would not be compiled for the same vectors.
     for (x, y) in x_blocks.remainder().iter().zip(y_blocks.remainder()) {
-        total += f64::from(term(*x, *y));
+        let values = terms(*x, *y);
+        for term in 0..N {
+            totals[term] += f64::from(values[term]);
+        }
     }
     for (x, y) in x_blocks.zip(y_blocks) {
         for lane in 0..LANES {
-            lanes[lane] += term(x[lane], y[lane]);
+            let values = terms(x[lane], y[lane]);
+            for term in 0..N {
+                lanes[term][lane] += values[term];
+            }
         }
     }
-    for lane in lanes {
-        total += f64::from(lane);
+    for (total, lanes) in totals.iter_mut().zip(lanes) {
+        for lane in lanes {
+            *total += f64::from(lane);
+        }
     }
-    total
+    totals
 }

@@ -1,37 +1,54 @@
 //! The largest of each 2x2 values.
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 /// The output for rows of `width` values; rows and width are even.
 pub(super) fn forward(x: &[f32], width: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len() / 4];
+    let (mut y, arch) = (vec![0.0; x.len() / 4], Arch::new());
     y.par_chunks_mut(width / 2).zip(x.par_chunks(2 * width)).for_each(|(y, x)| {
-        let (upper, lower) = x.split_at(width);
-        for ((y, upper), lower) in y.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
-            *y = upper[0].max(upper[1]).max(lower[0].max(lower[1]));
-        }
+        let [upper, lower] = pairs(x, width);
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                for ((y, [a, b]), [c, d]) in y.iter_mut().zip(upper).zip(lower) {
+                    *y = a.max(*b).max(c.max(*d));
+                }
+            },
+        );
     });
     y
 }
 
 /// The gradient of the input, where `y` is that of the output: it goes to the first of the largest values.
 pub(super) fn backward(x: &[f32], y: &[f32], width: usize) -> Vec<f32> {
-    let mut of_x = vec![0.0; x.len()];
+    let (mut of_x, arch) = (vec![0.0; x.len()], Arch::new());
     of_x.par_chunks_mut(2 * width).zip(x.par_chunks(2 * width)).zip(y.par_chunks(width / 2)).for_each(|((of_x, x), y)| {
-        let (upper, lower) = x.split_at(width);
+        let [upper, lower] = pairs(x, width);
         let (of_upper, of_lower) = of_x.split_at_mut(width);
-        let inputs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-        let outputs = of_upper.chunks_exact_mut(2).zip(of_lower.chunks_exact_mut(2));
-        for (((upper, lower), (of_upper, of_lower)), y) in inputs.zip(outputs).zip(y) {
-            let [a, b, c, d] = [upper[0], upper[1], lower[0], lower[1]];
-            let (above, left, right) = (a.max(b) >= c.max(d), a >= b, c >= d);
-            of_upper[0] = if above && left { *y } else { 0.0 };
-            of_upper[1] = if above && !left { *y } else { 0.0 };
-            of_lower[0] = if !above && right { *y } else { 0.0 };
-            of_lower[1] = if !above && !right { *y } else { 0.0 };
-        }
+        let (of_upper, of_lower) = (of_upper.as_chunks_mut().0, of_lower.as_chunks_mut().0);
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                for (((([a, b], [c, d]), of_upper), of_lower), y) in
+                    upper.iter().zip(lower).zip(of_upper).zip(of_lower).zip(y)
+                {
+                    // Without a jump, so that vectors can be used.
+                    let (above, left, right) = (a.max(*b) >= c.max(*d), a >= b, c >= d);
+                    let (upper, lower) = if above { (*y, 0.0) } else { (0.0, *y) };
+                    *of_upper = if left { [upper, 0.0] } else { [0.0, upper] };
+                    *of_lower = if right { [lower, 0.0] } else { [0.0, lower] };
+                }
+            },
+        );
     });
     of_x
+}
+
+/// Of two rows, the values two by two.
+fn pairs(x: &[f32], width: usize) -> [&[[f32; 2]]; 2] {
+    let (upper, lower) = x.split_at(width);
+    [upper.as_chunks().0, lower.as_chunks().0]
 }
 
 #[cfg(test)]
