@@ -126,7 +126,7 @@ static SPREAD: [[u8; 16]; 512] = {
     let mut spread = [[0; 16]; 512];
     let mut place = 0;
     while place < 512 * 9 {
-        spread[place / 9][place % 9] = (place / 9 >> (place % 9) & 1) as u8;
+        spread[place / 9][place % 9] = (((place / 9) >> (place % 9)) & 1) as u8;
         place += 1;
     }
     spread
