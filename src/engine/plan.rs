@@ -8,11 +8,13 @@ use super::{
     layout::{Element, Map},
     memory::Memory,
     placement::{Buffers, Placement},
+    threads::Pool,
 };
 use crate::{
     model_file::{Model, Quantization},
     network::{Activation, Depthwise, Layer, Network, Operation, Source},
 };
+use std::{cmp::Reverse, sync::OnceLock};
 
 /// All that is decided at load.
 pub(super) struct Plan {
@@ -32,13 +34,23 @@ pub(super) struct Step {
 }
 
 impl Plan {
-    pub(super) fn new(model: &Model, mode: Mode, kernel: &dyn Kernel, keep: bool) -> Result<Self, EngineError> {
+    /// Plans a model for the threads of the pool, on which the layers are prepared.
+    pub(super) fn new(
+        model: &Model,
+        mode: Mode,
+        kernel: &dyn Kernel,
+        keep: bool,
+        pool: &mut Pool,
+    ) -> Result<Self, EngineError> {
         model.check()?; // one that was read from a file is right; one made in memory may not be
         let builder = match mode {
-            Mode::F32 => Builder { model, kernel, quantization: None },
-            Mode::Int8 => Builder { model, kernel, quantization: Some(checked_quantization(model)?) },
+            Mode::F32 => Builder { model, kernel, threads: pool.threads(), quantization: None },
+            Mode::Int8 => {
+                let quantization = Some(checked_quantization(model)?);
+                Builder { model, kernel, threads: pool.threads(), quantization }
+            }
         };
-        builder.build(keep)
+        builder.build(keep, pool)
     }
 }
 
@@ -65,12 +77,13 @@ impl Step {
 struct Builder<'a> {
     model: &'a Model,
     kernel: &'a dyn Kernel,
+    threads: usize,
     /// One for each layer, in int8 mode.
     quantization: Option<&'a [Quantization]>,
 }
 
 impl Builder<'_> {
-    fn build(&self, keep: bool) -> Result<Plan, EngineError> {
+    fn build(&self, keep: bool, pool: &mut Pool) -> Result<Plan, EngineError> {
         let network = &self.model.network;
         let elements: Vec<_> = (0..network.layers().len()).map(|layer| self.element(layer)).collect();
         let image = self.byte_or_float(Some(IMAGE));
@@ -81,11 +94,25 @@ impl Builder<'_> {
 
         // Zeroed, which is what the border of the image holds in both modes.
         let memory = Memory::new(placement.bytes)?;
-        let mut steps = Vec::new();
-        for index in 0..network.layers().len() {
-            self.push_layer(index, &placement, &pools, &mut steps)?;
-        }
+        let steps = self.steps(&placement, &pools, pool)?;
         Ok(Plan { memory, image: placement.image, layers: placement.layers, steps })
+    }
+
+    /// The steps of all layers. A layer is prepared by one thread, those with the most weights first.
+    fn steps(&self, placement: &Placement, pools: &[Option<usize>], pool: &mut Pool) -> Result<Vec<Step>, EngineError> {
+        let network = &self.model.network;
+        let mut order: Vec<_> = (0..network.layers().len()).collect();
+        order.sort_by_key(|&layer| Reverse(network.layer_counts(layer).packed_bytes));
+        let prepared: Vec<_> = order.iter().map(|_| OnceLock::new()).collect();
+        pool.run(order.len(), &|item| {
+            let layer = order[item];
+            prepared[layer].get_or_init(|| self.layer(layer, placement, pools));
+        });
+        let mut steps = Vec::new();
+        for layer in prepared {
+            steps.extend(layer.into_inner().expect("every item was run")?);
+        }
+        Ok(steps)
     }
 
     /// Bytes that the kernel needs besides the maps of a layer.
@@ -115,17 +142,12 @@ impl Builder<'_> {
         }
     }
 
-    fn push_layer(
-        &self,
-        index: usize,
-        placement: &Placement,
-        pools: &[Option<usize>],
-        steps: &mut Vec<Step>,
-    ) -> Result<(), EngineError> {
+    fn layer(&self, index: usize, placement: &Placement, pools: &[Option<usize>]) -> Result<Vec<Step>, EngineError> {
         let network = &self.model.network;
         let layer = &network.layers()[index];
         let input = placement.source(layer.inputs[0]);
         let output = &placement.layers[index];
+        let mut steps = Vec::new();
         let work = match &layer.operation {
             Operation::Convolution(c) => {
                 let convolution = self.convolution(index, (c.kernel, c.stride, c.activation), input, output)?;
@@ -139,16 +161,13 @@ impl Builder<'_> {
                 let convolution = self.convolution(index, (Depthwise::KERNEL, d.stride, d.activation), input, output)?;
                 self.kernel.depthwise(convolution)
             }
-            Operation::MaxPool if pools.contains(&Some(index)) => return Ok(()),
+            Operation::MaxPool if pools.contains(&Some(index)) => return Ok(steps),
             Operation::MaxPool => self.kernel.max_pool(input.clone(), output.clone()),
             Operation::SpaceToDepth { block } => moves::space_to_depth(input.clone(), output.clone(), *block),
-            Operation::Concat => {
-                steps.extend(self.copies(index, placement));
-                return Ok(());
-            }
+            Operation::Concat => return Ok(self.copies(index, placement)),
         };
         steps.push(Step::new(index, work, Some(output)));
-        Ok(())
+        Ok(steps)
     }
 
     fn convolution(
@@ -172,7 +191,8 @@ impl Builder<'_> {
             }
         };
         let (input, output) = (input.clone(), output.clone());
-        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output, scratch: 0 })
+        let threads = self.threads;
+        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output, scratch: 0, threads })
     }
 
     /// What a concatenation has to copy: the inputs that do not stand in its map.

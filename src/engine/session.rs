@@ -50,8 +50,8 @@ impl Session {
             return Err(EngineError::Threads(options.threads));
         }
         let kernel = kernels::choose(options.kernel.as_deref(), options.mode, &model.network)?;
-        let plan = Plan::new(model, options.mode, kernel, options.keep_layers)?;
-        let pool = Pool::new(options.threads)?;
+        let mut pool = Pool::new(options.threads)?;
+        let plan = Plan::new(model, options.mode, kernel, options.keep_layers, &mut pool)?;
         let network = model.network.clone();
         let profile = |(index, layer): (usize, &Layer)| LayerProfile {
             name: layer.name.clone(),

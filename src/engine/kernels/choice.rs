@@ -120,6 +120,7 @@ impl Trial {
             input: input.map(0),
             output: output.map(start),
             scratch,
+            threads: 1,
         };
         let mut works = kernel.preparations(&convolution);
         works.push(kernel.convolution(convolution));

@@ -84,6 +84,12 @@ pub(super) struct Convolution<'a> {
     /// Where the scratch that the kernel asked for starts in the memory, in bytes.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel needs none"))]
     pub(super) scratch: usize,
+    /// Threads among which its items are to be shared evenly.
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel has items enough")
+    )]
+    pub(super) threads: usize,
 }
 
 /// One layer, or what has to be done before it, ready to run.

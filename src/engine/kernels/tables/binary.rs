@@ -23,6 +23,8 @@ const FILTERS: usize = 1024;
 const SUMS: usize = 2048;
 /// Lines of an item, at most.
 const LINES: usize = 32;
+/// What building the tables of a line takes, in filters whose entries could be added meanwhile; about.
+const BUILD: usize = 32;
 /// Values of a line, at most.
 const LANES: usize = 32;
 
@@ -41,6 +43,7 @@ pub(super) struct Binary<L, O> {
     rest: Option<Rest>,
     /// Into how many blocks the filters are cut.
     blocks: usize,
+    threads: usize,
     lookup: PhantomData<(L, O)>,
 }
 
@@ -63,7 +66,7 @@ struct Scratch<L: Lookup, O> {
 
 impl<L: Lookup, O: Stored> Binary<L, O> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
+        let Convolution { kernel, stride, weights, epilogue, input, output, threads, .. } = convolution;
         let Weights::Bits(weights) = weights else { unreachable!("tables are for bits") };
         const { assert!(L::TABLES <= TABLES, "the tables of a chunk fit the scratch") };
         let grouping = Grouping { kernel, channels: input.shape.channels, tables: L::TABLES };
@@ -72,10 +75,10 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
             offset: L::OFFSET * weights.sign_sum(filter),
             ..Follow::new(&epilogue, filter, output.element)
         };
-        let blocks = filters.div_ceil(FILTERS);
-        let most = (SUMS / filters.div_ceil(blocks)).clamp(1, LINES);
         let rest = L::APART.map_or(0, |apart| apart.positions);
-        let lines = Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1), most, rest);
+        let lines = Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1), rest);
+        let (runs, blocks) = cut(lines.count(), filters, threads);
+        let lines = lines.in_runs(runs);
         Self {
             width: grouping.width(),
             spans: spans(grouping, filters, L::SPAN),
@@ -87,6 +90,7 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
             output,
             kernel,
             blocks,
+            threads,
             lookup: PhantomData,
         }
     }
@@ -182,17 +186,18 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
 impl<L: Lookup, O: Stored> Work for Binary<L, O> {
     fn items(&self) -> usize {
         let rest = self.rest.as_ref().map_or(0, |rest| rest.outputs().len());
-        (self.lines.runs().len() + rest) * self.blocks
+        self.lines.runs().len() * self.blocks + rest * self.threads
     }
 
     fn run(&self, item: usize, memory: &Memory) {
-        let (index, block) = (item / self.blocks, item % self.blocks);
-        let filters = part(self.output.shape.channels, block, self.blocks);
         let runs = self.lines.runs();
-        if let Some(rest) = self.rest.as_ref().filter(|_| index >= runs.len()) {
-            return self.run_apart(rest, rest.outputs()[index - runs.len()], filters, memory);
+        let filters = self.output.shape.channels;
+        if let (Some(item), Some(rest)) = (item.checked_sub(runs.len() * self.blocks), &self.rest) {
+            let filters = part(filters, item % self.threads, self.threads);
+            return self.run_apart(rest, rest.outputs()[item / self.threads], filters, memory);
         }
-        let run = &runs[index];
+        let filters = part(filters, item % self.blocks, self.blocks);
+        let run = &runs[item / self.blocks];
         let lines = &run.lines;
         let mut scratch = MaybeUninit::<Scratch<L, O>>::uninit();
         self.sum(lines, &filters, &memory.read(&self.input), &mut scratch);
@@ -206,6 +211,22 @@ impl<L: Lookup, O: Stored> Work for Binary<L, O> {
             self.finish(filter, run, sums, results, memory);
         }
     }
+}
+
+/// Into how many runs the lines and into how many blocks the filters are cut: the sums of an item must fit its scratch, and
+/// the thread that has most to do should have little. Among equals, few items read the offsets less often.
+fn cut(lines: usize, filters: usize, threads: usize) -> (usize, usize) {
+    let fewest = filters.div_ceil(FILTERS);
+    let choices = (fewest..fewest + 4).flat_map(|blocks| {
+        let most = (SUMS / filters.div_ceil(blocks)).min(LINES);
+        let fewest = lines.div_ceil(most);
+        (fewest..=lines.min(fewest + threads)).map(move |runs| (runs, blocks))
+    });
+    let most_to_do = |&(runs, blocks): &(usize, usize)| {
+        let items = runs * blocks;
+        (items.div_ceil(threads) * lines.div_ceil(runs) * (filters.div_ceil(blocks) + BUILD), items)
+    };
+    choices.min_by_key(most_to_do).expect("a line has no more than the filters of a block")
 }
 
 /// Chunks whose sums fit an entry together.

@@ -69,7 +69,7 @@ struct Windows {
 
 impl Windows {
     fn new(convolution: &Convolution<'_>, channels: usize) -> Self {
-        let Convolution { kernel, stride, ref epilogue, ref input, ref output, .. } = *convolution;
+        let Convolution { kernel, stride, ref epilogue, ref input, ref output, threads, .. } = *convolution;
         let pad = (kernel / 2) as isize;
         let corner = input.at(0, -pad, -pad);
         let taps = kernel * kernel;
@@ -78,10 +78,12 @@ impl Windows {
             input.at(i / taps, ky as isize - pad, kx as isize - pad) - corner
         };
         let offsets: Vec<_> = (0..channels * taps).map(offset).collect();
+        let lines = Lines::new(input, output.shape, stride, LANES, 0);
+        let runs = lines.count().div_ceil(LINES).next_multiple_of(threads).min(lines.count());
         Self {
             reach: offsets.iter().max().map_or(0, |offset| offset + LANES),
             offsets,
-            lines: Lines::new(input, output.shape, stride, LANES, LINES, 0),
+            lines: lines.in_runs(runs),
             follow: (0..output.shape.channels).map(|filter| Follow::new(epilogue, filter, output.element)).collect(),
             input: input.clone(),
             output: output.clone(),

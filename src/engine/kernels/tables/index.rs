@@ -4,7 +4,7 @@
 //! entry, bit `i` that of channel `i`. The kernels read it as an offset in bytes, two at a time.
 
 use super::ENTRY_BYTES;
-use crate::model_file::BinaryWeights;
+use crate::{engine::memory::in_large_pages, model_file::BinaryWeights};
 use std::ops::Range;
 
 /// Channels of a group where the kernel is 3 wide: its tables serve three taps each, so large ones pay.
@@ -17,6 +17,8 @@ pub(in super::super) const STEP_1: usize = 4;
 pub(super) const TABLES: usize = 24 << 10;
 /// Entries of the tables of a chunk, at most.
 pub(super) const ENTRIES: usize = TABLES / ENTRY_BYTES;
+/// Offsets of a filter in a chunk, at most.
+const PLACES: usize = 18;
 
 /// Channels that are summed from one set of tables.
 pub(super) struct Chunk {
@@ -66,6 +68,7 @@ impl Grouping {
         let per_filter: usize = chunks.iter().map(|chunk| self.pairs(chunk)).sum();
         let filters = weights.filters();
         let mut offsets = vec![0; per_filter * filters];
+        in_large_pages(&offsets);
         let mut row = vec![0; weights.bits.len() / filters.max(1) + 16];
         for filter in 0..filters {
             let bits = weights.row(filter);
@@ -83,18 +86,20 @@ impl Grouping {
 
     fn chunk_offsets(self, row: &[u8], chunk: &Chunk, words: &mut [u32]) {
         let taps = self.kernel * self.kernel;
+        let mut places = [0u16; PLACES + 16];
         for group in 0..chunk.groups {
             let first = chunk.channels.start + group * self.width();
             // Tables of channels that do not exist hold nothing but 0.
             let bits = if first < chunk.channels.end { bits_from(row, first * taps) } else { 0 };
-            for tap in 0..taps {
-                let index = match taps {
-                    1 => bits & ((1 << CHANNELS_1) - 1),
-                    _ => every_ninth(bits >> tap),
-                };
-                let place = group * taps + tap;
-                words[place / 2] |= (index as u32 * ENTRY_BYTES as u32) << (place % 2 * 16);
+            let group = &mut places[group * taps..];
+            match taps {
+                1 => group[0] = (bits as u16 & ((1 << CHANNELS_1) - 1)) * ENTRY_BYTES as u16,
+                // What is written past the ninth is the next group's, which comes later.
+                _ => group[..16].copy_from_slice(&by_tap(bits).map(|index| u16::from(index) * ENTRY_BYTES as u16)),
             }
+        }
+        for (word, [a, b]) in words.iter_mut().zip(places.as_chunks().0) {
+            *word = u32::from(*a) | u32::from(*b) << 16;
         }
     }
 }
@@ -105,12 +110,27 @@ fn bits_from(row: &[u8], bit: usize) -> u64 {
     u64::from_le_bytes(*bytes) >> (bit % 8)
 }
 
-/// Bits 0, 9, … 45 as bits 0 to 5: the product moves bit 9·i to 40 + i, and no two bits to the same place.
-fn every_ninth(bits: u64) -> u64 {
-    const BITS: u64 = 1 | 1 << 9 | 1 << 18 | 1 << 27 | 1 << 36 | 1 << 45;
-    const MOVES: u64 = 1 << 40 | 1 << 32 | 1 << 24 | 1 << 16 | 1 << 8 | 1;
-    (bits & BITS).wrapping_mul(MOVES) >> 40 & 63
+/// Six channels of nine bits as nine numbers of six bits, the first channel's lowest, and zeros: a register of bytes is
+/// doubled, and one bit for each tap added, channel after channel.
+fn by_tap(bits: u64) -> [u8; 16] {
+    let mut numbers = [0; 16];
+    for channel in (0..CHANNELS_3).rev() {
+        let taps = &SPREAD[bits as usize >> (9 * channel) & 511];
+        (0..16).for_each(|tap| numbers[tap] = 2 * numbers[tap] + taps[tap]);
+    }
+    numbers
 }
+
+/// The bits of a number of nine bits, each as a byte.
+static SPREAD: [[u8; 16]; 512] = {
+    let mut spread = [[0; 16]; 512];
+    let mut place = 0;
+    while place < 512 * 9 {
+        spread[place / 9][place % 9] = (((place / 9) >> (place % 9)) & 1) as u8;
+        place += 1;
+    }
+    spread
+};
 
 #[cfg(test)]
 mod tests {

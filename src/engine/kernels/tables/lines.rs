@@ -22,6 +22,9 @@ pub(super) struct Lines {
     len: usize,
     /// The lines are cut in pieces: one, or with stride 2 one for each row of the output.
     lines_per_piece: usize,
+    /// Number of lines.
+    count: usize,
+    output: Shape,
     runs: Vec<Run>,
     /// Outputs behind the last line: `(y, x)`.
     rest: Vec<(usize, usize)>,
@@ -44,9 +47,8 @@ struct Segment {
 }
 
 impl Lines {
-    /// Lines of `len` positions in runs of at most `most` lines. With stride 1, `rest` positions or less do not fill a line
-    /// of their own.
-    pub(super) fn new(input: &Map, output: Shape, stride: usize, len: usize, most: usize, rest: usize) -> Self {
+    /// Lines of `len` positions, not yet in runs. With stride 1, `rest` positions or less do not fill a line of their own.
+    pub(super) fn new(input: &Map, output: Shape, stride: usize, len: usize, rest: usize) -> Self {
         let pitch = input.row_stride;
         let width = (output.width - 1) * stride + 1;
         let (pieces, positions) = match stride {
@@ -58,15 +60,22 @@ impl Lines {
         let lines_per_piece = if few { whole } else { positions.div_ceil(len) };
         let rest = (lines_per_piece * len..positions).map(|at| (at / pitch, at % pitch));
         let rest = rest.filter(|&(_, x)| x < output.width).collect();
-        let mut lines = Self { stride, pitch, len, lines_per_piece, runs: Vec::new(), rest };
-        let count = pieces * lines_per_piece;
-        let runs = count.div_ceil(most);
+        Self { stride, pitch, len, lines_per_piece, count: pieces * lines_per_piece, output, runs: Vec::new(), rest }
+    }
+
+    /// All lines, in so many runs of nearly equal length.
+    pub(super) fn in_runs(mut self, runs: usize) -> Self {
         let run = |index| {
-            let range = part(count, index, runs);
-            Run { segments: lines.segments(range.clone(), output), lines: range }
+            let range = part(self.count, index, runs);
+            Run { segments: self.segments(range.clone()), lines: range }
         };
-        lines.runs = (0..runs).map(run).collect();
-        lines
+        self.runs = (0..runs).map(run).collect();
+        self
+    }
+
+    /// Number of lines.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// Positions of a line.
@@ -74,7 +83,7 @@ impl Lines {
         self.len
     }
 
-    /// All lines, in runs of nearly equal length.
+    /// The runs into which the lines were cut.
     pub(super) fn runs(&self) -> &[Run] {
         &self.runs
     }
@@ -89,7 +98,8 @@ impl Lines {
         line / self.lines_per_piece * self.stride * self.pitch + line % self.lines_per_piece * self.len
     }
 
-    fn segments(&self, lines: Range<usize>, output: Shape) -> Vec<Segment> {
+    fn segments(&self, lines: Range<usize>) -> Vec<Segment> {
+        let output = self.output;
         let mut segments = Vec::new();
         let mut line = lines.start;
         while line < lines.end {
@@ -175,17 +185,17 @@ mod tests {
     proptest! {
         #[test]
         fn every_output_stands_in_one_line_or_is_left_over(
-            height in 1usize..9, width in 1usize..40, border in 0usize..2, stride in 1usize..3, len in 1usize..33, most in 1usize..5,
+            height in 1usize..9, width in 1usize..40, border in 0usize..2, stride in 1usize..3, len in 1usize..33, runs in 1usize..5,
             rest in 0usize..4,
         ) {
             let shape = Shape { channels: 1, height, width };
             let input = Buffer { shape, element: Element::Float, layout: Layout::Planar, border }.map(0);
             let output = Shape { channels: 1, height: height.div_ceil(stride), width: width.div_ceil(stride) };
-            let lines = Lines::new(&input, output, stride, len, most, rest);
+            let lines = Lines::new(&input, output, stride, len, rest).in_runs(runs);
             let mut seen = vec![0; output.positions()];
             let mut next = 0;
             for Run { lines: range, segments } in lines.runs() {
-                prop_assert!(range.start == next && range.len() <= most);
+                prop_assert!(range.start == next && range.len() <= lines.count().div_ceil(runs));
                 next = range.end;
                 for &Segment { from, y, x, len: count } in segments {
                     for i in 0..count {
