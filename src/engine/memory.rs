@@ -4,13 +4,12 @@ use super::{
     EngineError,
     layout::{Element, Map},
 };
-use memmap2::MmapMut;
-use rustix::mm::{Advice, madvise};
+use memmap2::{MmapMut, MmapRaw};
 use std::{marker::PhantomData, slice};
 
 /// All feature maps of a plan. Whoever writes to them promises that nobody else uses them meanwhile ([`Writer::run`]).
 pub(super) struct Memory {
-    pages: MmapMut,
+    pages: MmapRaw,
     bytes: usize,
 }
 
@@ -45,7 +44,7 @@ impl Memory {
         let map = whole.and_then(|whole| MmapMut::map_anon(whole).ok());
         let pages = map.ok_or(EngineError::Memory { bytes })?;
         in_large_pages(&pages);
-        Ok(Self { bytes: pages.len() - Self::ALIGNMENT, pages })
+        Ok(Self { bytes: pages.len() - Self::ALIGNMENT, pages: pages.into() })
     }
 
     /// A feature map to read.
@@ -88,13 +87,15 @@ impl Memory {
 
     fn values<T: Value>(&self, map: &Map) -> Values<T> {
         assert!(T::zero(map.element).is_some(), "the plan gives each step maps of the kind that it was made for");
-        Values { start: self.pages.as_ptr().cast_mut().cast(), len: self.bytes / size_of::<T>() }
+        Values { start: self.pages.as_mut_ptr().cast(), len: self.bytes / size_of::<T>() }
     }
 }
 
 /// Asks the system for large pages in memory that nobody has touched yet: it makes a page when it is touched first, and
 /// 512 small ones take several times as long as a large one of the same size. Where there are none, nothing changes.
+#[cfg(target_os = "linux")]
 pub(super) fn in_large_pages<T>(values: &[T]) {
+    use rustix::mm::{Advice, madvise};
     const PAGE: usize = 4096;
     let before = values.as_ptr().addr() % PAGE;
     let start = values.as_ptr().cast::<u8>().wrapping_sub(before);
@@ -102,6 +103,9 @@ pub(super) fn in_large_pages<T>(values: &[T]) {
     // SAFETY: this kind of advice changes no contents, whoever they belong to.
     let _ = unsafe { madvise(start.cast_mut().cast(), bytes, Advice::LinuxHugepage) };
 }
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn in_large_pages<T>(_: &[T]) {}
 
 /// The whole memory as values of one kind.
 struct Values<T> {
