@@ -6,6 +6,7 @@ mod avx2;
 mod avx2_tables;
 mod avx512;
 mod avx512_floats;
+mod avx512_registers;
 mod avx512_tables;
 mod build;
 mod bytes;
@@ -33,6 +34,7 @@ pub(super) use peak::bursts;
 pub(super) const KERNELS: &[&dyn Kernel] = &[
     &amx::Amx,
     &amx::AmxPlanes,
+    &avx512_registers::Tables,
     &DotKernel::<avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
     &DotKernel::<avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
     &DotKernel::<avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
