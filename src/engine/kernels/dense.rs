@@ -44,6 +44,14 @@ pub(super) trait Dot: Send + Sync + 'static {
     /// Inputs of a chunk.
     const CHUNK: usize;
 
+    /// A convolution by these instructions.
+    fn convolution(convolution: Convolution<'_>) -> Box<dyn Work>
+    where
+        Self: Sized,
+    {
+        Box::new(Dense::<Self>::new(convolution))
+    }
+
     /// Brings weights from the order of [`pack::words`] into the one that [`Dot::accumulate`] wants.
     fn arrange(_: &mut [Group]) {}
 

@@ -14,8 +14,8 @@ mod tests;
 use super::{
     super::{Convolution, Kernel, Work, moves},
     avx512,
-    dense::Dense,
-    depthwise::Depthwise,
+    dense::Dot,
+    depthwise::{Avx512, Depthwise},
 };
 use crate::engine::{
     Mode,
@@ -46,13 +46,13 @@ impl Kernel for Tables {
         match (&convolution.weights, convolution.kernel, convolution.stride) {
             (Weights::Bits(_), 3, 1) if filters >= 64 => Box::new(Registers::<Three>::new(convolution)),
             (Weights::Bits(_), 1, 1) if filters >= 128 => Box::new(Registers::<One>::new(convolution)),
-            (Weights::Bits(_), ..) => Box::new(Dense::<avx512::Bytes>::new(convolution)),
-            _ => Box::new(Dense::<avx512::Words>::new(convolution)),
+            (Weights::Bits(_), ..) => avx512::Bytes::convolution(convolution),
+            _ => avx512::Words::convolution(convolution),
         }
     }
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
-        Box::new(Depthwise::new(convolution))
+        Box::new(Depthwise::<Avx512>::new(convolution))
     }
 
     fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {

@@ -4,6 +4,7 @@
 //! around their middle keeps the sums of 252 of them in 16 bits. With the signs turned, a sum is turned too, so the second
 //! half of a table is the negative first.
 
+use super::lookup::MOST_ROWS;
 use std::{
     arch::{asm, x86_64::*},
     mem::MaybeUninit,
@@ -97,33 +98,34 @@ pub(super) unsafe fn build(inputs: *const u8, channels: usize, groups: usize, mu
             load(c.0.as_ptr().cast()),
         ]
     };
-    let mut staged = MaybeUninit::<Register<[u8; 64]>>::uninit();
+    // All groups are staged before the first table, so that loads find what was stored.
+    let mut staged = [const { MaybeUninit::<Register<[u8; 64]>>::uninit() }; MOST_ROWS.div_ceil(TOGETHER)];
     let staged = staged.as_mut_ptr().cast::<u8>();
     for first in (0..groups).step_by(TOGETHER) {
         let start = first * GROUP;
         let present = channels.saturating_sub(start).min(TOGETHER * GROUP);
-        // SAFETY: only bytes that are there are read; `staged` is one register.
+        // SAFETY: only bytes that are there are read; there is a register for each eight groups.
         unsafe {
             let bytes = _mm512_maskz_loadu_epi8((1 << present) - 1, inputs.wrapping_add(start).cast());
             // Assembly, so that the compiler does not see what was stored: it would shuffle registers where loads that
             // broadcast are free.
             asm!(
                 "vmovdqa64 [{to}], {bytes}",
-                to = in(reg) staged,
+                to = in(reg) staged.add(first * STAGED),
                 bytes = in(zmm_reg) _mm512_permutexvar_epi8(spread, bytes),
                 options(nostack, preserves_flags),
             );
         }
-        for group in 0..TOGETHER.min(groups - first) {
-            // SAFETY: four bytes of the eight of a group; a table is two registers.
-            unsafe {
-                let four = |at: usize| _mm512_set1_epi32(staged.add(group * STAGED + at).cast::<i32>().read_unaligned());
-                let ab = _mm512_add_epi16(_mm512_maddubs_epi16(four(0), a), _mm512_maddubs_epi16(four(2), b));
-                let sums = _mm512_add_epi16(ab, _mm512_add_epi16(_mm512_maddubs_epi16(four(4), c), middles));
-                _mm512_store_si512(tables.cast(), sums);
-                _mm512_store_si512(tables.add(TABLE / 2).cast(), _mm512_sub_epi16(_mm512_setzero_si512(), sums));
-            }
-            tables = tables.wrapping_add(stride);
+    }
+    for group in 0..groups {
+        // SAFETY: four bytes of the eight of a group; a table is two registers.
+        unsafe {
+            let four = |at: usize| _mm512_set1_epi32(staged.add(group * STAGED + at).cast::<i32>().read_unaligned());
+            let ab = _mm512_add_epi16(_mm512_maddubs_epi16(four(0), a), _mm512_maddubs_epi16(four(2), b));
+            let sums = _mm512_add_epi16(ab, _mm512_add_epi16(_mm512_maddubs_epi16(four(4), c), middles));
+            _mm512_store_si512(tables.cast(), sums);
+            _mm512_store_si512(tables.add(TABLE / 2).cast(), _mm512_sub_epi16(_mm512_setzero_si512(), sums));
         }
+        tables = tables.wrapping_add(stride);
     }
 }

@@ -69,10 +69,7 @@ impl<S: Shape> Registers<S> {
     ///
     /// # Safety
     /// `tables` is that place.
-    unsafe fn build(&self, region: &Region, at: usize, chunk: &Chunk, input: &Reader<'_, u8>, tables: *mut u8) {
-        let corner = |at: usize| at as isize - (S::KERNEL / 2) as isize;
-        let y = corner(region.rows.start + at / region.pitch);
-        let x = corner(region.columns.start + at % region.pitch);
+    unsafe fn build(&self, (y, x): (isize, isize), chunk: &Chunk, input: &Reader<'_, u8>, tables: *mut u8) {
         let first = chunk.groups.start * GROUP;
         let channels = (self.input.shape.channels - first).min(chunk.groups.len() * GROUP);
         let from = input.start(self.input.at(first, y, x), channels);
@@ -98,21 +95,28 @@ impl<S: Shape> Registers<S> {
         let chunk = &self.chunks[index];
         let (first, last) = (index == 0, index + 1 == self.chunks.len());
         let (ring, halo) = (self.regions.ring, S::KERNEL - 1);
-        let mut built = 0;
+        let corner = |at: usize| at as isize - (S::KERNEL / 2) as isize;
+        let (mut y, mut x) = (corner(region.rows.start), corner(region.columns.start));
+        let (mut built, mut place) = (0, 0);
         for (number, tile) in region.tiles::<S>().enumerate() {
             let len = if tile.short { S::SHORT } else { S::TILE };
             let seen = region.seen.min(tile.start + len + halo * region.pitch + halo);
-            for at in built..seen {
-                let place = at % ring;
+            while built < seen {
                 // SAFETY: inside the ring. Its first places are there once more at its end, so that no run is cut.
                 unsafe {
-                    self.build(region, at, chunk, &input, tables.add(place * TABLE));
+                    self.build((y, x), chunk, &input, tables.add(place * TABLE));
                     if S::KERNEL > 1 && region.seen > ring && place < halo + S::TILE - 1 {
-                        self.build(region, at, chunk, &input, tables.add((ring + place) * TABLE));
+                        self.build((y, x), chunk, &input, tables.add((ring + place) * TABLE));
                     }
                 }
+                (built, place, x) = (built + 1, place + 1, x + 1);
+                if place == ring {
+                    place = 0;
+                }
+                if x == corner(region.columns.start + region.pitch) {
+                    (y, x) = (y + 1, corner(region.columns.start));
+                }
             }
-            built = seen;
             // With one chunk, sums are only kept while a tile is summed.
             let kept = if first && last { 0 } else { number };
             let sums = sums.wrapping_add(kept * blocks.len() * REGISTERS);
@@ -144,11 +148,15 @@ impl<S: Shape> Registers<S> {
                 }
             }
             if last {
+                let (mut y, mut x) = (tile.start / region.pitch, tile.start % region.pitch);
                 for i in 0..tile.outputs {
-                    let (y, x) = ((tile.start + i) / region.pitch, (tile.start + i) % region.pitch);
                     let at = (region.rows.start + y, region.columns.start + x);
                     // SAFETY: the sums of the tile were written; a kernel is only used where its instructions are.
                     unsafe { self.finish(at, blocks.clone(), sums.wrapping_add(i * S::COLUMNS), memory) };
+                    x += 1;
+                    if x == region.columns.len() {
+                        (y, x) = (y + 1, 0);
+                    }
                 }
             }
         }
