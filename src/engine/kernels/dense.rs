@@ -44,6 +44,14 @@ pub(super) trait Dot: Send + Sync + 'static {
     /// Inputs of a chunk.
     const CHUNK: usize;
 
+    /// A convolution by these instructions.
+    fn convolution(convolution: Convolution<'_>) -> Box<dyn Work>
+    where
+        Self: Sized,
+    {
+        Box::new(Dense::<Self>::new(convolution))
+    }
+
     /// Brings weights from the order of [`pack::words`] into the one that [`Dot::accumulate`] wants.
     fn arrange(_: &mut [Group]) {}
 
@@ -266,9 +274,10 @@ impl<D: Dot> Work for Dense<D> {
 
 /// Copies what fits; whole blocks without a loop.
 #[inline(always)]
-fn copy<T: Copy>(to: &mut [T], from: &[T; LANES]) {
+pub(super) fn copy<T: Copy>(to: &mut [T], from: &[T; LANES]) {
     match to.first_chunk_mut() {
         Some(all) => *all = *from,
-        None => to.copy_from_slice(&from[..to.len()]),
+        // A loop, since two copies would become one of any length.
+        None => to.iter_mut().zip(from).for_each(|(to, &from)| *to = from),
     }
 }

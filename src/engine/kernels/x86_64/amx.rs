@@ -22,7 +22,7 @@ pub(super) use permission::available;
 use super::{
     super::{Convolution, Kernel, Work, moves},
     avx512_floats,
-    depthwise::Depthwise,
+    depthwise::{Avx2, Depthwise},
 };
 use crate::{
     engine::{
@@ -118,7 +118,7 @@ impl Kernel for Amx {
     }
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
-        Box::new(Depthwise::new(convolution))
+        Box::new(Depthwise::<Avx2>::new(convolution))
     }
 
     fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {

@@ -1,9 +1,10 @@
 //! AVX-512: `vpdpbusd` on bytes and ±1, `vpdpwssd` on 16-bit words. Twelve positions times 32 filters stay in registers.
 //! Each product of a byte and ±1 is exact in 32 bits, where `vpdpbusd` sums four of them: nothing saturates.
 
-use super::super::window::Run;
 use super::{
-    dense::{CHUNK, Constants, Dot, REGION, Sums},
+    super::{Convolution, Work, window::Run},
+    avx512_image::Image,
+    dense::{CHUNK, Constants, Dense, Dot, REGION, Sums},
     pack::{Group, LANES, Signs},
 };
 use std::{arch::x86_64::*, mem::MaybeUninit};
@@ -92,6 +93,13 @@ impl Dot for Bytes {
 }
 
 impl Dot for Words {
+    fn convolution(convolution: Convolution<'_>) -> Box<dyn Work> {
+        match Image::fits(&convolution) {
+            true => Box::new(Image::new(convolution)),
+            false => Box::new(Dense::<Self>::new(convolution)),
+        }
+    }
+
     const WIDTH: usize = 2;
     const PIXELS: usize = ROWS;
     const REGION: usize = 192;
@@ -191,6 +199,7 @@ pub(super) fn expand_to(minus: __m512i, plus: __m512i, signs: &Signs, group: &mu
 }
 
 /// Scale, bias and activation of 16 sums.
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn follow(sums: &Sums, constants: &Constants, slope: f32, half: usize) -> __m512 {
     // SAFETY: two registers of 16 values each; `half` is 0 or 1.
@@ -204,22 +213,24 @@ fn follow(sums: &Sums, constants: &Constants, slope: f32, half: usize) -> __m512
 }
 
 /// What follows 32 sums, to bytes.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_point: u8) -> [u8; LANES] {
-    let zero_point = _mm512_set1_epi32(zero_point.into());
-    let half = |half| {
-        // The plan refuses layers where |y| could reach 2³¹, so every y has an integer.
-        let rounded = _mm512_cvtps_epi32(follow(sums, constants, slope, half));
-        let shifted = _mm512_add_epi32(_mm512_min_epi32(rounded, _mm512_set1_epi32(255)), zero_point);
-        _mm512_cvtusepi32_epi8(_mm512_max_epi32(shifted, _mm512_setzero_si512()))
-    };
+    // The plan refuses layers where |y| could reach 2³¹, so every y has an integer; packing clamps.
+    let rounded = |half| _mm512_cvtps_epi32(follow(sums, constants, slope, half));
+    let words = _mm512_packs_epi32(rounded(0), rounded(1));
+    let words = _mm512_adds_epi16(words, _mm512_set1_epi16(zero_point.into()));
+    // Packing works within quarters of registers.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
+    let packed = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words, words));
     let mut bytes = [0; LANES];
     // SAFETY: 32 bytes.
-    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm256_set_m128i(half(1), half(0))) };
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm512_castsi512_si256(packed)) };
     bytes
 }
 
 /// What follows 32 sums, to floats.
+#[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32; LANES] {
     let mut floats = [0.0; LANES];

@@ -1,12 +1,12 @@
-//! Depthwise 3×3 convolutions over bytes with 16-bit weights: AVX2, lanes are channels.
+//! Depthwise 3×3 convolutions over bytes with 16-bit weights, with AVX2 or AVX-512; lanes are channels.
 //!
-//! The bytes of two taps are interleaved and widened, so that `vpmaddwd` multiplies and sums both: five pairs, the last
-//! tap's partner being 0.
+//! The bytes of two taps are interleaved and widened, so that `vpmaddwd` or `vpdpwssd` multiplies and sums both: five pairs,
+//! the last tap's partner being 0.
 
 use super::{
     super::{Convolution, Work, window::Window},
-    avx2,
-    dense::{Constants, Sums},
+    avx2, avx512,
+    dense::{Constants, Sums, copy},
     pack::{self, Group, LANES},
 };
 use crate::{
@@ -17,13 +17,28 @@ use crate::{
     },
     network,
 };
-use std::{arch::x86_64::*, array};
+use std::{arch::x86_64::*, array, marker::PhantomData};
 
 const TAPS: usize = network::Depthwise::KERNEL * network::Depthwise::KERNEL;
 const PAIRS: usize = TAPS.div_ceil(2);
 
+/// The instructions that a depthwise convolution uses.
+pub(super) trait Instructions: Send + Sync + Sized + 'static {
+    /// Computes a row of the output.
+    ///
+    /// # Safety
+    /// The CPU has the instructions; nobody else uses the row.
+    unsafe fn row(depthwise: &Depthwise<Self>, y: usize, memory: &Memory);
+}
+
+/// AVX2.
+pub(super) struct Avx2;
+
+/// AVX-512 with VNNI.
+pub(super) struct Avx512;
+
 /// A depthwise convolution. An item is one row of the output.
-pub(super) struct Depthwise {
+pub(super) struct Depthwise<I> {
     input: Map,
     output: Map,
     stride: usize,
@@ -33,9 +48,10 @@ pub(super) struct Depthwise {
     weights: Vec<[Group; PAIRS]>,
     constants: Vec<Constants>,
     slope: f32,
+    instructions: PhantomData<I>,
 }
 
-impl Depthwise {
+impl<I> Depthwise<I> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
         let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
         let Weights::Integers(integers) = weights else { unreachable!("bytes are multiplied by integers here") };
@@ -45,63 +61,109 @@ impl Depthwise {
         let groups = pack::words(&integers, Window { kernel, channels: 1 }, input.shape.channels, PAIRS);
         let (weights, _) = groups.as_chunks::<PAIRS>();
         let (weights, constants) = (weights.to_vec(), Constants::blocks(&epilogue));
-        Self { input, output, stride, taps, weights, constants, slope: epilogue.slope }
+        Self { input, output, stride, taps, weights, constants, slope: epilogue.slope, instructions: PhantomData }
     }
+}
 
-    #[target_feature(enable = "avx2,fma")]
-    fn row(&self, y: usize, memory: &Memory) {
-        let channels = self.output.shape.channels;
-        let input = memory.read::<u8>(&self.input);
-        for x in 0..self.output.shape.width {
-            let corner = |at: usize| (at * self.stride) as isize - 1;
-            let window = self.input.at(0, corner(y), corner(x));
-            for (block, (weights, constants)) in self.weights.iter().zip(&self.constants).enumerate() {
+/// [`Instructions::row`] with some instructions: what sums a block, and who turns sums into results.
+macro_rules! row {
+    ($depthwise:ident, $y:ident, $memory:ident, $sum:ident, $results:ident) => {{
+        let Depthwise { input: map, output, stride, taps, weights, constants, slope, .. } = $depthwise;
+        let channels = output.shape.channels;
+        let input = $memory.read::<u8>(map);
+        for x in 0..output.shape.width {
+            let corner = |at: usize| (at * stride) as isize - 1;
+            let window = map.at(0, corner($y), corner(x));
+            for (block, (weights, constants)) in weights.iter().zip(constants).enumerate() {
                 let first = block * LANES;
                 let count = LANES.min(channels - first);
                 let mut sums = [0; LANES];
                 if count == LANES {
-                    let taps = self.taps.map(|tap| input.start(window + first + tap, LANES));
+                    let taps = taps.map(|tap| input.start(window + first + tap, LANES));
                     // SAFETY: there are 32 bytes at each tap.
-                    unsafe { sum(&taps, weights, &mut sums) };
+                    unsafe { $sum(&taps, weights, &mut sums) };
                 } else {
-                    let copies = self.taps.map(|tap| {
+                    let copies = taps.map(|tap| {
                         let mut copy = [0; LANES];
                         copy[..count].copy_from_slice(input.run(window + first + tap, count));
                         copy
                     });
                     // SAFETY: as above.
-                    unsafe { sum(&copies.each_ref().map(|copy| copy.as_ptr()), weights, &mut sums) };
+                    unsafe { $sum(&copies.each_ref().map(|copy| copy.as_ptr()), weights, &mut sums) };
                 }
-                let at = self.output.at(first, y as isize, x as isize);
-                match self.output.element {
+                let at = output.at(first, $y as isize, x as isize);
+                match output.element {
                     Element::Byte { zero_point } => {
-                        let bytes = avx2::to_bytes(&sums, constants, self.slope, zero_point);
+                        let bytes = $results::to_bytes(&sums, constants, *slope, zero_point);
                         // SAFETY: only this item uses this row; a layer never reads where it writes.
-                        unsafe { memory.write(&self.output).run(at, count) }.copy_from_slice(&bytes[..count]);
+                        copy(unsafe { $memory.write(output).run(at, count) }, &bytes);
                     }
                     Element::Float => {
-                        let floats = avx2::to_floats(&sums, constants, self.slope);
+                        let floats = $results::to_floats(&sums, constants, *slope);
                         // SAFETY: as above.
-                        unsafe { memory.write(&self.output).run(at, count) }.copy_from_slice(&floats[..count]);
+                        copy(unsafe { $memory.write(output).run(at, count) }, &floats);
                     }
                 }
             }
         }
+    }};
+}
+
+impl Instructions for Avx2 {
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn row(depthwise: &Depthwise<Self>, y: usize, memory: &Memory) {
+        row!(depthwise, y, memory, sum, avx2);
     }
 }
 
-impl Work for Depthwise {
+impl Instructions for Avx512 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn row(depthwise: &Depthwise<Self>, y: usize, memory: &Memory) {
+        row!(depthwise, y, memory, sum_512, avx512);
+    }
+}
+
+impl<I: Instructions> Work for Depthwise<I> {
     fn items(&self) -> usize {
         self.output.shape.height
     }
 
     fn run(&self, item: usize, memory: &Memory) {
-        // SAFETY: a kernel is only used where its instructions are, and all kernels of this folder need AVX2.
-        unsafe { self.row(item, memory) };
+        // SAFETY: a kernel is only used where its instructions are.
+        unsafe { I::row(self, item, memory) };
     }
 }
 
-/// The sums of a block of channels.
+/// The sums of a block of channels, with AVX-512.
+///
+/// # Safety
+/// There are 32 bytes at each tap.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn sum_512(taps: &[*const u8; TAPS], weights: &[Group; PAIRS], sums: &mut Sums) {
+    let mut partial = [_mm512_setzero_si512(); 2];
+    for (pair, weights) in taps.chunks(2).zip(weights) {
+        // SAFETY: 32 bytes; a group is two registers.
+        unsafe {
+            // The middle quarters change places, since bytes are interleaved within halves.
+            let load = |tap: &*const u8| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_loadu_si256(tap.cast()));
+            let (a, b) = (load(&pair[0]), pair.get(1).map_or(_mm256_setzero_si256(), load));
+            let weights = weights.0.as_ptr().cast::<__m512i>();
+            let low = _mm512_cvtepu8_epi16(_mm256_unpacklo_epi8(a, b));
+            let high = _mm512_cvtepu8_epi16(_mm256_unpackhi_epi8(a, b));
+            partial[0] = _mm512_dpwssd_epi32(partial[0], low, _mm512_load_si512(weights));
+            partial[1] = _mm512_dpwssd_epi32(partial[1], high, _mm512_load_si512(weights.add(1)));
+        }
+    }
+    // SAFETY: 32 sums are two registers.
+    unsafe {
+        let out = sums.as_mut_ptr().cast::<__m512i>();
+        _mm512_storeu_si512(out, partial[0]);
+        _mm512_storeu_si512(out.add(1), partial[1]);
+    }
+}
+
+/// The sums of a block of channels, with AVX2.
 ///
 /// # Safety
 /// There are 32 bytes at each tap.

@@ -6,6 +6,8 @@ mod avx2;
 mod avx2_tables;
 mod avx512;
 mod avx512_floats;
+mod avx512_image;
+mod avx512_registers;
 mod avx512_tables;
 mod build;
 mod bytes;
@@ -15,7 +17,7 @@ mod steps;
 
 use super::{
     Convolution, Kernel, Work,
-    dense::{self, Dense, Dot},
+    dense::{self, Dot},
     moves, pack,
     tables::TableKernel,
 };
@@ -24,7 +26,7 @@ use crate::engine::{
     arithmetic::Weights,
     layout::{Layout, Map},
 };
-use depthwise::Depthwise;
+use depthwise::{Avx2, Depthwise};
 use std::marker::PhantomData;
 
 pub(super) use peak::bursts;
@@ -33,6 +35,7 @@ pub(super) use peak::bursts;
 pub(super) const KERNELS: &[&dyn Kernel] = &[
     &amx::Amx,
     &amx::AmxPlanes,
+    &avx512_registers::Tables,
     &DotKernel::<avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
     &DotKernel::<avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
     &DotKernel::<avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
@@ -68,13 +71,13 @@ impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
 
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
         match convolution.weights {
-            Weights::Bits(_) => Box::new(Dense::<Bytes>::new(convolution)),
-            _ => Box::new(Dense::<Words>::new(convolution)),
+            Weights::Bits(_) => Bytes::convolution(convolution),
+            _ => Words::convolution(convolution),
         }
     }
 
     fn depthwise(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
-        Box::new(Depthwise::new(convolution))
+        Box::new(Depthwise::<Avx2>::new(convolution))
     }
 
     fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work> {

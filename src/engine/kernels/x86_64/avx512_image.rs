@@ -1,0 +1,179 @@
+//! The first layer, a full-precision 3×3 convolution of an image, with AVX-512 VNNI: `vpdpwssd` on 16-bit words.
+//!
+//! A row of a window is nine neighbouring bytes. The rows that a row of outputs sees are widened to words once; then twelve
+//! windows side by side times 32 filters are summed in registers, a pair of words at a time: five pairs for a row of the
+//! window, the last with a weight of 0.
+
+use super::{
+    super::{Convolution, Work, window::Window},
+    avx512,
+    dense::{Constants, Sums, copy},
+    pack::{self, Group, LANES},
+};
+use crate::engine::{
+    arithmetic::Weights,
+    layout::{Element, Map},
+    memory::Memory,
+};
+use std::{arch::x86_64::*, mem::MaybeUninit};
+
+/// Channels of an image.
+const CHANNELS: usize = 3;
+/// Side of the kernel.
+const KERNEL: usize = 3;
+/// Words of a row of a window, and pairs of them.
+const ROW: usize = KERNEL * CHANNELS;
+const PAIRS: usize = ROW.div_ceil(2);
+/// Windows in registers.
+const TOGETHER: usize = 12;
+/// Outputs of an item, at most, a multiple of [`TOGETHER`].
+const OUTPUTS: usize = 192;
+/// Words of a widened row: what the windows of an item see if every other position has one, what a window's last pair has
+/// more, and what widening may write past the end.
+const WORDS: usize = (2 * OUTPUTS + KERNEL) * CHANNELS + 32;
+
+/// The first convolution. An item is a piece of a row of the output.
+pub(super) struct Image {
+    input: Map,
+    output: Map,
+    stride: usize,
+    /// Items of a row.
+    pieces: usize,
+    /// `[block of filters][row of the kernel][pair]`.
+    weights: Vec<[[Group; PAIRS]; KERNEL]>,
+    constants: Vec<Constants>,
+    slope: f32,
+}
+
+#[repr(C, align(64))]
+struct Rows([[MaybeUninit<u16>; WORDS]; KERNEL]);
+
+impl Image {
+    /// Is this such a layer?
+    pub(super) fn fits(convolution: &Convolution<'_>) -> bool {
+        matches!(convolution.weights, Weights::Integers(_))
+            && convolution.kernel == KERNEL
+            && convolution.input.shape.channels == CHANNELS
+            && convolution.input.pixel_stride == CHANNELS
+    }
+
+    pub(super) fn new(convolution: Convolution<'_>) -> Self {
+        let Convolution { stride, weights, epilogue, input, output, .. } = convolution;
+        let Weights::Integers(integers) = weights else { unreachable!("bytes are multiplied by integers here") };
+        // Each row of the kernel, with a weight of 0 behind it, as the window of a filter of its own.
+        let window = Window { kernel: KERNEL, channels: CHANNELS };
+        let row = |filter: &[i16], y: usize| {
+            let mut row = [0; 2 * PAIRS];
+            for (x, weight) in row[..ROW].iter_mut().enumerate() {
+                *weight = filter[window.in_model(y * ROW + x)];
+            }
+            row
+        };
+        let rows: Vec<_> =
+            integers.chunks_exact(KERNEL * ROW).flat_map(|f| [0, 1, 2].map(|y| row(f, y))).flatten().collect();
+        let padded = Window { kernel: 1, channels: KERNEL * 2 * PAIRS };
+        let groups = pack::words(&rows, padded, output.shape.channels, KERNEL * PAIRS);
+        let weights = groups.as_chunks::<PAIRS>().0.as_chunks::<KERNEL>().0.to_vec();
+        let (constants, slope) = (Constants::blocks(&epilogue), epilogue.slope);
+        let pieces = output.shape.width.div_ceil(OUTPUTS);
+        Self { input, output, stride, pieces, weights, constants, slope }
+    }
+
+    /// Some outputs of a row.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn piece(&self, y: usize, first: usize, count: usize, memory: &Memory) {
+        let input = memory.read::<u8>(&self.input);
+        let mut rows = Rows([[MaybeUninit::uninit(); WORDS]; KERNEL]);
+        let seen = ((count - 1) * self.stride + KERNEL) * CHANNELS;
+        let words = (count.next_multiple_of(TOGETHER) * self.stride + KERNEL) * CHANNELS;
+        for (i, row) in rows.0.iter_mut().enumerate() {
+            let corner = |at: usize| (at * self.stride) as isize - 1;
+            let bytes = input.run(self.input.at(0, corner(y) + i as isize, corner(first)), seen);
+            for at in (0..words).step_by(32) {
+                let present = seen.saturating_sub(at).min(32);
+                // SAFETY: only bytes of the run are read; there is room for 32 words from any that a window sees.
+                unsafe {
+                    let present = ((1u64 << present) - 1) as u32;
+                    let words =
+                        _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(present, bytes.as_ptr().wrapping_add(at).cast()));
+                    _mm512_storeu_si512(row.as_mut_ptr().add(at).cast(), words);
+                }
+            }
+        }
+        for (block, (weights, constants)) in self.weights.iter().zip(&self.constants).enumerate() {
+            let filter = block * LANES;
+            let filters = LANES.min(self.output.shape.channels - filter);
+            for start in (0..count).step_by(TOGETHER) {
+                let mut sums = MaybeUninit::uninit();
+                // SAFETY: the rows hold what these windows see.
+                let sums = unsafe {
+                    match self.stride {
+                        1 => sum::<1>(&rows, start, weights, &mut sums),
+                        _ => sum::<2>(&rows, start, weights, &mut sums),
+                    }
+                };
+                for (x, sums) in (first + start..first + count).zip(sums) {
+                    let at = self.output.at(filter, y as isize, x as isize);
+                    // SAFETY: only this item uses these outputs; a layer never reads where it writes.
+                    unsafe {
+                        match self.output.element {
+                            Element::Byte { zero_point } => {
+                                let bytes = avx512::to_bytes(sums, constants, self.slope, zero_point);
+                                copy(memory.write(&self.output).run(at, filters), &bytes);
+                            }
+                            Element::Float => {
+                                let floats = avx512::to_floats(sums, constants, self.slope);
+                                copy(memory.write(&self.output).run(at, filters), &floats);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sums of [`TOGETHER`] windows from one on.
+///
+/// # Safety
+/// The rows hold what they see.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn sum<'a, const STRIDE: usize>(
+    rows: &Rows,
+    start: usize,
+    weights: &[[Group; PAIRS]; KERNEL],
+    to: &'a mut MaybeUninit<[Sums; TOGETHER]>,
+) -> &'a [Sums; TOGETHER] {
+    let mut sums = [[_mm512_setzero_si512(); 2]; TOGETHER];
+    for (row, weights) in rows.0.iter().zip(weights) {
+        for (pair, weights) in weights.iter().enumerate() {
+            let weights = weights.0.as_ptr().cast::<__m512i>();
+            let first = row.as_ptr().wrapping_add(start * STRIDE * CHANNELS + 2 * pair);
+            // SAFETY: promised by the caller; a group is two registers.
+            unsafe {
+                let (low, high) = (_mm512_load_si512(weights), _mm512_load_si512(weights.add(1)));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let input = _mm512_set1_epi32(first.add(i * STRIDE * CHANNELS).cast::<i32>().read_unaligned());
+                    sums[0] = _mm512_dpwssd_epi32(sums[0], input, low);
+                    sums[1] = _mm512_dpwssd_epi32(sums[1], input, high);
+                }
+            }
+        }
+    }
+    // SAFETY: 32 sums of 32 bits are two registers.
+    to.write(unsafe { std::mem::transmute::<[[__m512i; 2]; TOGETHER], [Sums; TOGETHER]>(sums) })
+}
+
+impl Work for Image {
+    fn items(&self) -> usize {
+        self.output.shape.height * self.pieces
+    }
+
+    fn run(&self, item: usize, memory: &Memory) {
+        let (y, first) = (item / self.pieces, item % self.pieces * OUTPUTS);
+        let count = OUTPUTS.min(self.output.shape.width - first);
+        // SAFETY: a kernel is only used where its instructions are.
+        unsafe { self.piece(y, first, count, memory) };
+    }
+}

@@ -1,0 +1,131 @@
+//! Tables of 64 sums of six bytes, each two registers.
+//!
+//! Entry `i` sums `x − 128` of the six bytes, each with the sign that [`index`] turns into `i`. That the bytes are taken
+//! around their middle keeps the sums of 252 of them in 16 bits. With the signs turned, a sum is turned too, so the second
+//! half of a table is the negative first.
+
+use super::lookup::MOST_ROWS;
+use std::{
+    arch::{asm, x86_64::*},
+    mem::MaybeUninit,
+};
+
+/// Inputs of a table.
+pub(super) const GROUP: usize = 6;
+/// Bytes of a table.
+pub(super) const TABLE: usize = 128;
+/// What every input is less of.
+pub(super) const MIDDLE: i32 = 128;
+/// Tables that are built from one register of inputs.
+const TOGETHER: usize = 8;
+/// A group's bytes, and the first two again: four bytes from byte 0, 2 and 4 on hold the three pairs in any order.
+const STAGED: usize = GROUP + 2;
+
+/// Turns eight bytes of six bits each, 1 for +, into entries of the tables.
+pub(super) const fn index(signs: u64) -> u64 {
+    // The last of six is − in the first half; in the second one, all are turned.
+    let last = signs >> 5 & 0x0101_0101_0101_0101;
+    signs ^ last * 0x1f
+}
+
+#[repr(align(64))]
+struct Register<T>(T);
+
+/// The sign of an input in an entry of the first half.
+const fn sign(entry: usize, input: usize) -> i8 {
+    if input < GROUP - 1 && entry >> input & 1 == 1 { 1 } else { -1 }
+}
+
+/// Signs of the pairs that broadcasting four bytes from byte `2 · first` on brings: one pair to even entries, the next one to
+/// odd entries.
+const fn pairs(first: usize) -> Register<[i8; 64]> {
+    let mut signs = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        let entry = i / 2;
+        let pair = (first + entry % 2) % 3;
+        signs[i] = sign(entry, 2 * pair + i % 2);
+        i += 1;
+    }
+    Register(signs)
+}
+
+/// What makes of a sum of `x` one of `x − 128`.
+const fn middles() -> Register<[i16; 32]> {
+    let mut middles = [0; 32];
+    let mut entry = 0;
+    while entry < 32 {
+        let mut input = 0;
+        while input < GROUP {
+            middles[entry] -= MIDDLE as i16 * sign(entry, input) as i16;
+            input += 1;
+        }
+        entry += 1;
+    }
+    Register(middles)
+}
+
+/// Where the bytes of [`TOGETHER`] staged groups come from.
+const fn spread() -> Register<[u8; 64]> {
+    let mut from = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        from[i] = (i / STAGED * GROUP + i % STAGED % GROUP) as u8;
+        i += 1;
+    }
+    Register(from)
+}
+
+static PAIRS: [Register<[i8; 64]>; 3] = [pairs(0), pairs(1), pairs(2)];
+static MIDDLES: Register<[i16; 32]> = middles();
+static SPREAD: Register<[u8; 64]> = spread();
+
+/// Builds the tables of some groups of one position; inputs past `channels` are 0. Tables stand `stride` bytes apart.
+///
+/// # Safety
+/// There are `channels` bytes to read and room for the tables, which starts with a cache line.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) unsafe fn build(inputs: *const u8, channels: usize, groups: usize, mut tables: *mut u8, stride: usize) {
+    // SAFETY: each is one register.
+    let [spread, middles, a, b, c] = unsafe {
+        let load = |from: *const u8| _mm512_load_si512(from.cast());
+        let [a, b, c] = &PAIRS;
+        [
+            load(SPREAD.0.as_ptr()),
+            load(MIDDLES.0.as_ptr().cast()),
+            load(a.0.as_ptr().cast()),
+            load(b.0.as_ptr().cast()),
+            load(c.0.as_ptr().cast()),
+        ]
+    };
+    // All groups are staged before the first table, so that loads find what was stored.
+    let mut staged = [const { MaybeUninit::<Register<[u8; 64]>>::uninit() }; MOST_ROWS.div_ceil(TOGETHER)];
+    let staged = staged.as_mut_ptr().cast::<u8>();
+    for first in (0..groups).step_by(TOGETHER) {
+        let start = first * GROUP;
+        let present = channels.saturating_sub(start).min(TOGETHER * GROUP);
+        // SAFETY: only bytes that are there are read; there is a register for each eight groups.
+        unsafe {
+            let bytes = _mm512_maskz_loadu_epi8((1 << present) - 1, inputs.wrapping_add(start).cast());
+            // Assembly, so that the compiler does not see what was stored: it would shuffle registers where loads that
+            // broadcast are free.
+            asm!(
+                "vmovdqa64 [{to}], {bytes}",
+                to = in(reg) staged.add(first * STAGED),
+                bytes = in(zmm_reg) _mm512_permutexvar_epi8(spread, bytes),
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+    for group in 0..groups {
+        // SAFETY: four bytes of the eight of a group; a table is two registers.
+        unsafe {
+            let four = |at: usize| _mm512_set1_epi32(staged.add(group * STAGED + at).cast::<i32>().read_unaligned());
+            let ab = _mm512_add_epi16(_mm512_maddubs_epi16(four(0), a), _mm512_maddubs_epi16(four(2), b));
+            let sums = _mm512_add_epi16(ab, _mm512_add_epi16(_mm512_maddubs_epi16(four(4), c), middles));
+            _mm512_store_si512(tables.cast(), sums);
+            _mm512_store_si512(tables.add(TABLE / 2).cast(), _mm512_sub_epi16(_mm512_setzero_si512(), sums));
+        }
+        tables = tables.wrapping_add(stride);
+    }
+}

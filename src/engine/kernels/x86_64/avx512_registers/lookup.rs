@@ -1,0 +1,389 @@
+//! The innermost loops: lookups in tables that stand in two registers, for 32 filters at once.
+//!
+//! A lookup is one instruction, `vpermi2w`, and one that adds what was found; a processor that can do two operations on
+//! whole registers in a cycle, one of them a permutation, does both in a cycle. How close it comes depends on their order:
+//! eight lookups, then eight additions. Compilers put each addition behind its lookup again, which takes a quarter more
+//! time, so the loops are assembly.
+
+use super::{super::dense::Sums, build::GROUP};
+use std::arch::{asm, x86_64::*};
+
+/// Registers of 16-bit sums that a tile has.
+pub(super) const REGISTERS: usize = 16;
+/// Rows of one tap whose sums fit 16 bits.
+pub(super) const MOST_ROWS: usize = 252 / GROUP;
+
+/// Registers of indexes that are fetched before they are needed.
+const AHEAD: usize = 12;
+
+/// How a kind of convolution uses the registers of sums: positions times registers of 32 filters.
+pub(super) trait Shape: Send + Sync + 'static {
+    /// Side of the kernel.
+    const KERNEL: usize;
+    /// Positions of a tile, side by side.
+    const TILE: usize;
+    /// Those of a short one: rows that are no multiple of tiles are often tiles and short ones.
+    const SHORT: usize;
+    /// Registers of 32 filters for each position.
+    const COLUMNS: usize = REGISTERS / Self::TILE;
+    /// Rows whose sums fit 16 bits: 252 inputs. A row is the tables of a group at neighbouring positions.
+    const SPAN: usize = MOST_ROWS / Self::KERNEL;
+    /// Registers of indexes that two rows share, one in each byte of a word.
+    const INDEXES: usize = Self::KERNEL * Self::COLUMNS;
+
+    /// Sums what the indexes find in the tables of some rows, and adds it to what is kept for a tile. `step` is 0 if all
+    /// positions start from the same sums, else what lies between two of them.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 BW and VNNI. Each row has tables of as many positions as the tile's windows see, of which those
+    /// that do not exist may hold anything; there are indexes for all rows, and one byte more may be read.
+    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums);
+
+    /// [`Shape::span`] for a short tile.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums);
+}
+
+macro_rules! load {
+    ($to:literal, $from:literal, $offset:literal) => {
+        concat!("vmovdqu64 {", $to, "}, [{", $from, "} + 64 * ", $offset, "]\n")
+    };
+}
+
+macro_rules! copy {
+    ($to:literal, $from:literal) => {
+        concat!("vmovdqa64 {", $to, "}, {", $from, "}\n")
+    };
+}
+
+macro_rules! look_up {
+    ($found:literal, $low:literal, $high:literal) => {
+        concat!("vpermi2w {", $found, "}, {", $low, "}, {", $high, "}\n")
+    };
+}
+
+macro_rules! add {
+    ($sum:literal, $found:literal) => {
+        concat!("vpaddw {s", $sum, "}, {s", $sum, "}, {f", $found, "}\n")
+    };
+}
+
+/// Adds `f0` to `f5` to sums.
+macro_rules! add_six {
+    ($a:literal $b:literal $c:literal $d:literal $e:literal $f:literal) => {
+        concat!(add!($a, 0), add!($b, 1), add!($c, 2), add!($d, 3), add!($e, 4), add!($f, 5))
+    };
+}
+
+/// Adds `f0` to `f7` to sums.
+macro_rules! add_eight {
+    ($a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal) => {
+        concat!(add_six!($a $b $c $d $e $f), add!($g, 6), add!($h, 7))
+    };
+}
+
+/// The loop over the rows of a span, whose body is some assembly with these registers of sums and others.
+macro_rules! span {
+    ($rows:ident, $indexes:ident, $from:ident, $step:ident, $to:ident, $body:expr, [$($sum:ident $number:literal)*], [$($more:tt)*]) => {{
+        let mut sums = [$({ let _: usize = $number; _mm512_setzero_si512() }),*];
+        macro_rules! row {
+            ($tables:expr, $row_indexes:expr) => {
+                asm!(
+                    $body,
+                    tables = in(reg) $tables,
+                    indexes = in(reg) $row_indexes,
+                    $($sum = inout(zmm_reg) sums[$number],)*
+                    f0 = out(zmm_reg) _,
+                    f1 = out(zmm_reg) _,
+                    f2 = out(zmm_reg) _,
+                    f3 = out(zmm_reg) _,
+                    f4 = out(zmm_reg) _,
+                    f5 = out(zmm_reg) _,
+                    f6 = out(zmm_reg) _,
+                    f7 = out(zmm_reg) _,
+                    $($more)*
+                    options(nostack, readonly, preserves_flags),
+                )
+            };
+        }
+        let (pairs, rest) = $rows.as_chunks::<2>();
+        let mut indexes = $indexes;
+        $(_mm_prefetch::<_MM_HINT_T0>($to.wrapping_add($number).cast());
+        _mm_prefetch::<_MM_HINT_T0>($to.wrapping_add($number).cast::<i8>().wrapping_add(64));)*
+        // SAFETY: promised by the caller; a permutation ignores what stands above the six bits of an index, so the second
+        // row's are read from the next byte on.
+        unsafe {
+            for &[first, second] in pairs {
+                for line in 0..Self::INDEXES {
+                    _mm_prefetch::<_MM_HINT_T0>(indexes.wrapping_add(64 * (AHEAD + line)).cast());
+                }
+                row!(first, indexes);
+                row!(second, indexes.add(1));
+                indexes = indexes.add(64 * Self::INDEXES);
+            }
+            if let &[last] = rest {
+                row!(last, indexes);
+            }
+            $(widen(
+                sums[$number],
+                $from.add($number / Self::COLUMNS * $step + $number % Self::COLUMNS),
+                $to.add($number),
+            );)*
+        }
+    }};
+}
+
+/// 3×3: eight positions times 64 filters. A table is loaded once for the three taps that see its position.
+pub(super) struct Three;
+
+/// Looks up twice, for the two registers of filters of a tap.
+macro_rules! look_up_two {
+    ($a:literal, $b:literal, $index_a:literal, $index_b:literal) => {
+        concat!(copy!($a, $index_a), look_up!($a, "low", "high"), copy!($b, $index_b), look_up!($b, "low", "high"))
+    };
+}
+
+/// The table of a position.
+macro_rules! table {
+    ($low:literal, $high:literal) => {
+        concat!(load!("low", "tables", $low), load!("high", "tables", $high))
+    };
+}
+
+impl Shape for Three {
+    const KERNEL: usize = 3;
+    const TILE: usize = 8;
+    const SHORT: usize = 5;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+        span!(
+            rows,
+            indexes,
+            from,
+            step,
+            to,
+            // Position p is seen by the left tap of output p, the middle tap of p − 1 and the right tap of p − 2.
+            concat!(
+                load!("i0", "indexes", 0),
+                load!("i1", "indexes", 1),
+                load!("i2", "indexes", 2),
+                load!("i3", "indexes", 3),
+                load!("i4", "indexes", 4),
+                load!("i5", "indexes", 5),
+                table!(0, 1),
+                look_up_two!("f0", "f1", "i0", "i1"),
+                table!(2, 3),
+                look_up_two!("f2", "f3", "i0", "i1"),
+                look_up_two!("f4", "f5", "i2", "i3"),
+                table!(4, 5),
+                look_up_two!("f6", "f7", "i0", "i1"),
+                add_eight!(0 1 2 3 0 1 4 5),
+                look_up_two!("f0", "f1", "i2", "i3"),
+                look_up_two!("f2", "f3", "i4", "i5"),
+                table!(6, 7),
+                look_up_two!("f4", "f5", "i0", "i1"),
+                look_up_two!("f6", "f7", "i2", "i3"),
+                add_eight!(2 3 0 1 6 7 4 5),
+                look_up_two!("f0", "f1", "i4", "i5"),
+                table!(8, 9),
+                look_up_two!("f2", "f3", "i0", "i1"),
+                look_up_two!("f4", "f5", "i2", "i3"),
+                look_up_two!("f6", "f7", "i4", "i5"),
+                add_eight!(2 3 8 9 6 7 4 5),
+                table!(10, 11),
+                look_up_two!("f0", "f1", "i0", "i1"),
+                look_up_two!("f2", "f3", "i2", "i3"),
+                look_up_two!("f4", "f5", "i4", "i5"),
+                table!(12, 13),
+                look_up_two!("f6", "f7", "i0", "i1"),
+                add_eight!(10 11 8 9 6 7 12 13),
+                look_up_two!("f0", "f1", "i2", "i3"),
+                look_up_two!("f2", "f3", "i4", "i5"),
+                table!(14, 15),
+                look_up_two!("f4", "f5", "i0", "i1"),
+                look_up_two!("f6", "f7", "i2", "i3"),
+                add_eight!(10 11 8 9 14 15 12 13),
+                look_up_two!("f0", "f1", "i4", "i5"),
+                table!(16, 17),
+                look_up_two!("f2", "f3", "i2", "i3"),
+                look_up_two!("f4", "f5", "i4", "i5"),
+                table!(18, 19),
+                look_up_two!("f6", "f7", "i4", "i5"),
+                add_eight!(10 11 14 15 12 13 14 15),
+            ),
+            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9 s10 10 s11 11 s12 12 s13 13 s14 14 s15 15],
+            [
+                low = out(zmm_reg) _,
+                high = out(zmm_reg) _,
+                i0 = out(zmm_reg) _,
+                i1 = out(zmm_reg) _,
+                i2 = out(zmm_reg) _,
+                i3 = out(zmm_reg) _,
+                i4 = out(zmm_reg) _,
+                i5 = out(zmm_reg) _,
+            ]
+        );
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+        span!(
+            rows,
+            indexes,
+            from,
+            step,
+            to,
+            concat!(
+                load!("i0", "indexes", 0),
+                load!("i1", "indexes", 1),
+                load!("i2", "indexes", 2),
+                load!("i3", "indexes", 3),
+                load!("i4", "indexes", 4),
+                load!("i5", "indexes", 5),
+                table!(0, 1),
+                look_up_two!("f0", "f1", "i0", "i1"),
+                table!(2, 3),
+                look_up_two!("f2", "f3", "i0", "i1"),
+                look_up_two!("f4", "f5", "i2", "i3"),
+                table!(4, 5),
+                look_up_two!("f6", "f7", "i0", "i1"),
+                add_eight!(0 1 2 3 0 1 4 5),
+                look_up_two!("f0", "f1", "i2", "i3"),
+                look_up_two!("f2", "f3", "i4", "i5"),
+                table!(6, 7),
+                look_up_two!("f4", "f5", "i0", "i1"),
+                look_up_two!("f6", "f7", "i2", "i3"),
+                add_eight!(2 3 0 1 6 7 4 5),
+                look_up_two!("f0", "f1", "i4", "i5"),
+                table!(8, 9),
+                look_up_two!("f2", "f3", "i0", "i1"),
+                look_up_two!("f4", "f5", "i2", "i3"),
+                look_up_two!("f6", "f7", "i4", "i5"),
+                add_eight!(2 3 8 9 6 7 4 5),
+                table!(10, 11),
+                look_up_two!("f0", "f1", "i2", "i3"),
+                look_up_two!("f2", "f3", "i4", "i5"),
+                table!(12, 13),
+                look_up_two!("f4", "f5", "i4", "i5"),
+                add_six!(8 9 6 7 8 9),
+            ),
+            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9],
+            [
+                low = out(zmm_reg) _,
+                high = out(zmm_reg) _,
+                i0 = out(zmm_reg) _,
+                i1 = out(zmm_reg) _,
+                i2 = out(zmm_reg) _,
+                i3 = out(zmm_reg) _,
+                i4 = out(zmm_reg) _,
+                i5 = out(zmm_reg) _,
+            ]
+        );
+    }
+}
+
+/// 1×1: four positions, whose tables stay in registers, times 128 filters.
+pub(super) struct One;
+
+/// Looks up in the tables of all four positions, for a register of filters.
+macro_rules! look_up_four {
+    ($a:literal, $b:literal, $c:literal, $d:literal, $offset:literal) => {
+        concat!(
+            load!($a, "indexes", $offset),
+            copy!($b, $a),
+            copy!($c, $a),
+            copy!($d, $a),
+            look_up!($a, "low0", "high0"),
+            look_up!($b, "low1", "high1"),
+            look_up!($c, "low2", "high2"),
+            look_up!($d, "low3", "high3"),
+        )
+    };
+}
+
+impl Shape for One {
+    const KERNEL: usize = 1;
+    const TILE: usize = 4;
+    const SHORT: usize = 4;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+        span!(
+            rows,
+            indexes,
+            from,
+            step,
+            to,
+            concat!(
+                load!("low0", "tables", 0),
+                load!("high0", "tables", 1),
+                load!("low1", "tables", 2),
+                load!("high1", "tables", 3),
+                load!("low2", "tables", 4),
+                load!("high2", "tables", 5),
+                load!("low3", "tables", 6),
+                load!("high3", "tables", 7),
+                look_up_four!("f0", "f1", "f2", "f3", 0),
+                look_up_four!("f4", "f5", "f6", "f7", 1),
+                add_eight!(0 4 8 12 1 5 9 13),
+                look_up_four!("f0", "f1", "f2", "f3", 2),
+                look_up_four!("f4", "f5", "f6", "f7", 3),
+                add_eight!(2 6 10 14 3 7 11 15),
+            ),
+            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9 s10 10 s11 11 s12 12 s13 13 s14 14 s15 15],
+            [
+                low0 = out(zmm_reg) _,
+                high0 = out(zmm_reg) _,
+                low1 = out(zmm_reg) _,
+                high1 = out(zmm_reg) _,
+                low2 = out(zmm_reg) _,
+                high2 = out(zmm_reg) _,
+                low3 = out(zmm_reg) _,
+                high3 = out(zmm_reg) _,
+            ]
+        );
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+        // SAFETY: promised by the caller.
+        unsafe { Self::span(rows, indexes, from, step, to) };
+    }
+}
+
+/// Adds 16-bit sums to those of 32 bits. Even lanes are the first 16 filters of a register, odd lanes the others, so that
+/// nothing has to be moved: products with 1 and 0 take them apart.
+///
+/// # Safety
+/// As [`Shape::span`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn widen(sum: __m512i, from: *const Sums, to: *mut Sums) {
+    let (even, odd) = (_mm512_set1_epi32(1), _mm512_set1_epi32(1 << 16));
+    // SAFETY: promised by the caller; a `Sums` is two registers.
+    unsafe {
+        let (from, to) = (from.cast::<__m512i>(), to.cast::<__m512i>());
+        _mm512_storeu_si512(to.cast(), dot(_mm512_loadu_si512(from.cast()), sum, even));
+        _mm512_storeu_si512(to.add(1).cast(), dot(_mm512_loadu_si512(from.add(1).cast()), sum, odd));
+    }
+}
+
+/// `vpdpwssd`, as assembly because compilers make two instructions of it where they know the factors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dot(mut sum: __m512i, words: __m512i, factors: __m512i) -> __m512i {
+    // SAFETY: nothing but registers.
+    unsafe {
+        asm!(
+            "vpdpwssd {sum}, {words}, {factors}",
+            sum = inout(zmm_reg) sum,
+            words = in(zmm_reg) words,
+            factors = in(zmm_reg) factors,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
