@@ -24,8 +24,8 @@ const STAGED: usize = GROUP + 2;
 /// Turns eight bytes of six bits each, 1 for +, into entries of the tables.
 pub(super) const fn index(signs: u64) -> u64 {
     // The last of six is − in the first half; in the second one, all are turned.
-    let last = signs >> 5 & 0x0101_0101_0101_0101;
-    signs ^ last * 0x1f
+    let last = (signs >> 5) & 0x0101_0101_0101_0101;
+    signs ^ (last * 0x1f)
 }
 
 #[repr(align(64))]

@@ -87,13 +87,13 @@ impl Line {
 /// Up to 48 bits of a row from one on; what follows them is 0.
 fn bits(row: &[u8], first: usize, count: usize) -> u64 {
     let word = row[first / 8..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    word >> (first % 8) & ((1 << count) - 1)
+    (word >> (first % 8)) & ((1 << count) - 1)
 }
 
 /// Six bits to each byte.
 fn spread(bits: u64) -> u64 {
     // Two groups of 24 bits, then four of 12, then eight of 6.
-    let bits = bits & 0xff_ffff | (bits & 0xffff_ff00_0000) << 8;
-    let bits = bits & 0x0fff_0000_0fff | (bits & 0x00ff_f000_00ff_f000) << 4;
-    bits & 0x003f_003f_003f_003f | (bits & 0x0fc0_0fc0_0fc0_0fc0) << 2
+    let bits = (bits & 0xff_ffff) | ((bits & 0xffff_ff00_0000) << 8);
+    let bits = (bits & 0x0fff_0000_0fff) | ((bits & 0x00ff_f000_00ff_f000) << 4);
+    (bits & 0x003f_003f_003f_003f) | ((bits & 0x0fc0_0fc0_0fc0_0fc0) << 2)
 }
