@@ -49,20 +49,30 @@ impl Indexes {
         // One more, for what is read past the last.
         let mut lines = vec![Line([0; 2 * LANES]); end + 1];
         let bytes = Line::flatten(&mut lines);
-        let mut row = vec![0; window.inputs().div_ceil(8) + 16];
-        for filter in 0..filters {
-            pack::order(weights.row(filter), window, &mut row);
-            let (block, column) = (filter / LANES / S::COLUMNS, filter / LANES % S::COLUMNS);
-            // Even lanes are the first half of the filters: see `lookup::widen`.
-            let lane = filter % 16 * 2 + filter % LANES / 16;
-            let start = column * 64 + 2 * lane;
+        let row_len = window.inputs().div_ceil(8) + 16;
+        let mut rows = vec![0; LANES * S::COLUMNS * row_len];
+        for block in 0..blocks {
+            let first = block * LANES * S::COLUMNS;
+            let rows = &mut rows[..(filters - first).min(LANES * S::COLUMNS) * row_len];
+            for (filter, row) in rows.chunks_exact_mut(row_len).enumerate() {
+                pack::order(weights.row(first + filter), window, row);
+            }
+            // All filters of a block one after the other, so that the lines which they share stay in the cache.
             for (tap, places) in places.chunks_exact(groups).enumerate() {
                 for (eight, places) in places.chunks(8).enumerate() {
-                    let first = eight * 8 * GROUP;
-                    let signs = bits(&row, tap * window.channels + first, (window.channels - first).min(8 * GROUP));
-                    let indexes = index(spread(signs)).to_le_bytes();
-                    for (&(place, stride), index) in places.iter().zip(indexes) {
-                        bytes[place + block * stride + start] = index;
+                    let channel = eight * 8 * GROUP;
+                    let count = (window.channels - channel).min(8 * GROUP);
+                    let mut starts = [0; 8];
+                    starts.iter_mut().zip(places).for_each(|(start, (place, stride))| *start = place + block * stride);
+                    let starts = &starts[..places.len()];
+                    for (filter, row) in rows.chunks_exact(row_len).enumerate() {
+                        // Even lanes are the first half of the filters: see `lookup::widen`.
+                        let lane = filter % 16 * 2 + filter % LANES / 16;
+                        let at = filter / LANES * 64 + 2 * lane;
+                        let indexes = index(spread(bits(row, tap * window.channels + channel, count))).to_le_bytes();
+                        for (start, index) in starts.iter().zip(indexes) {
+                            bytes[start + at] = index;
+                        }
                     }
                 }
             }
