@@ -1,6 +1,6 @@
 //! Which kernel runs a network: the one asked for, or the quickest on the network's own layers.
 
-use super::{Convolution, Kernel, all, names};
+use super::{Convolution, Kernel, Work, all, names};
 use crate::{
     engine::{
         EngineError, Mode,
@@ -24,8 +24,8 @@ const FILTERS: usize = 512;
 /// Positions of a trial, about: some rows, since tables above and below them are built for nothing.
 const POSITIONS: usize = 160;
 /// Runs of a trial, of which the quickest counts.
-const RUNS: usize = 3;
-/// A kernel that takes so many times as long as another in its first run, when nothing is in the cache yet, has no second one.
+const RUNS: usize = 4;
+/// A kernel that takes so many times as long as another is not timed again.
 const HOPELESS: u32 = 3;
 
 /// The kernel of this name, or the quickest that runs here.
@@ -51,21 +51,54 @@ fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Op
     if others.len() < 2 {
         return Some(others.first().copied().unwrap_or(last));
     }
-    let mut best = (others[0], vec![Duration::MAX; TRIALS]);
     let trials = trials(network);
-    for &kernel in others {
-        let times: Vec<_> = trials.iter().zip(&best.1).map(|(trial, best)| trial.time(kernel, mode, *best)).collect();
-        log::debug!("kernel {}: {times:?} for the trial layers", kernel.name());
-        if total(&times) < total(&best.1) {
-            best = (kernel, times);
+    let mut contenders: Vec<_> = others.iter().filter_map(|kernel| Contender::new(*kernel, mode, &trials)).collect();
+    // By turns, so that what disturbs the machine for a moment disturbs all of them.
+    for _ in 0..RUNS {
+        contenders.iter_mut().for_each(Contender::run);
+        for contender in &contenders {
+            log::debug!("kernel {}: {:?} for the trial layers", contender.kernel.name(), contender.time());
         }
+        let best = contenders.iter().map(Contender::time).min().unwrap_or_default();
+        contenders.retain(|contender| contender.time() <= best * HOPELESS);
     }
-    Some(best.0)
+    Some(contenders.iter().min_by_key(|contender| contender.time()).map_or(last, |best| best.kernel))
 }
 
-/// The sum, or the longest duration where it would be longer.
-fn total(times: &[Duration]) -> Duration {
-    times.iter().fold(Duration::ZERO, |sum, time| sum.saturating_add(*time))
+/// A kernel, ready to run the trials.
+struct Contender {
+    kernel: &'static dyn Kernel,
+    trials: Vec<Ready>,
+}
+
+/// A trial with all that a kernel needs for it.
+struct Ready {
+    memory: Memory,
+    works: Vec<Box<dyn Work>>,
+    /// The least time so far.
+    best: Duration,
+}
+
+impl Contender {
+    /// None if there is no memory for it.
+    fn new(kernel: &'static dyn Kernel, mode: Mode, trials: &[Trial]) -> Option<Self> {
+        let trials = trials.iter().map(|trial| trial.ready(kernel, mode)).collect::<Option<_>>()?;
+        Some(Self { kernel, trials })
+    }
+
+    /// Each trial once.
+    fn run(&mut self) {
+        for Ready { memory, works, best } in &mut self.trials {
+            let start = Instant::now();
+            works.iter().for_each(|work| (0..work.items()).for_each(|item| work.run(item, memory)));
+            *best = start.elapsed().min(*best);
+        }
+    }
+
+    /// The least times of the trials, together.
+    fn time(&self) -> Duration {
+        self.trials.iter().map(|trial| trial.best).sum()
+    }
 }
 
 /// A small piece of a layer.
@@ -102,8 +135,8 @@ fn trials(network: &Network) -> Vec<Trial> {
 }
 
 impl Trial {
-    /// The least time of some runs, of one run if that takes much longer than the `best` so far.
-    fn time(&self, kernel: &dyn Kernel, mode: Mode, best: Duration) -> Duration {
+    /// None if there is no memory for it.
+    fn ready(&self, kernel: &dyn Kernel, mode: Mode) -> Option<Ready> {
         let Shape { channels, height, width } = self.input;
         let sides = |side: usize| side.div_ceil(self.stride);
         let element = match mode {
@@ -116,7 +149,7 @@ impl Trial {
         let start = input.bytes().next_multiple_of(Memory::ALIGNMENT);
         let scratch = (start + output.bytes()).next_multiple_of(Memory::ALIGNMENT);
         let end = scratch + kernel.scratch(Precision::Binary, self.kernel, self.input);
-        let Ok(memory) = Memory::new(end) else { return Duration::MAX };
+        let memory = Memory::new(end).ok()?;
 
         let inputs = channels * self.kernel * self.kernel;
         let (scale, bias) = (vec![1.0; self.filters], vec![0.0; self.filters]);
@@ -135,15 +168,6 @@ impl Trial {
         };
         let mut works = kernel.preparations(&convolution);
         works.push(kernel.convolution(convolution));
-        let run = || {
-            let start = Instant::now();
-            works.iter().for_each(|work| (0..work.items()).for_each(|item| work.run(item, &memory)));
-            start.elapsed()
-        };
-        let first = run();
-        match first > best.saturating_mul(HOPELESS) {
-            true => first,
-            false => (1..RUNS).map(|_| run()).fold(first, Duration::min),
-        }
+        Some(Ready { memory, works, best: Duration::MAX })
     }
 }
