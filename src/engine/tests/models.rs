@@ -116,9 +116,9 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From −1 to 1.
+    /// From −1 to 1, and never 0, which no model may have as a scale.
     pub(super) fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        ((self.next() >> 41) * 2 + 1) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
     fn floats(&mut self, count: usize, scale: f32) -> Vec<f32> {
