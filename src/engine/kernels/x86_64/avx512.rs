@@ -4,8 +4,12 @@
 use super::{
     super::{Convolution, Work, window::Run},
     avx512_image::Image,
-    dense::{CHUNK, Constants, Dense, Dot, REGION, Sums},
+    dense::{CHUNK, Constants, Dense, Dot, REGION, Sums, copy},
     pack::{Group, LANES, Signs},
+};
+use crate::engine::{
+    layout::{Element, Map},
+    memory::Memory,
 };
 use std::{arch::x86_64::*, mem::MaybeUninit};
 
@@ -239,6 +243,33 @@ pub(super) fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32;
         unsafe { _mm512_storeu_ps(floats.as_mut_ptr().add(16 * half), follow(sums, constants, slope, half)) };
     }
     floats
+}
+
+/// Writes what follows 32 sums, the first `count` of them, to a map from `at` on.
+///
+/// # Safety
+/// Nobody else uses these values of the map.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn write(
+    sums: &Sums,
+    (constants, slope): (&Constants, f32),
+    output: &Map,
+    (at, count): (usize, usize),
+    memory: &Memory,
+) {
+    match output.element {
+        Element::Byte { zero_point } => {
+            let bytes = to_bytes(sums, constants, slope, zero_point);
+            // SAFETY: promised by the caller.
+            copy(unsafe { memory.write(output).run(at, count) }, &bytes);
+        }
+        Element::Float => {
+            let floats = to_floats(sums, constants, slope);
+            // SAFETY: promised by the caller.
+            copy(unsafe { memory.write(output).run(at, count) }, &floats);
+        }
+    }
 }
 
 const _: () = assert!(Bytes::REGION <= REGION && Bytes::REGION.is_multiple_of(ROWS));

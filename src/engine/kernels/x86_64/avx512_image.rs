@@ -7,14 +7,10 @@
 use super::{
     super::{Convolution, Work, window::Window},
     avx512,
-    dense::{Constants, Sums, copy},
+    dense::{Constants, Sums},
     pack::{self, Group, LANES},
 };
-use crate::engine::{
-    arithmetic::Weights,
-    layout::{Element, Map},
-    memory::Memory,
-};
+use crate::engine::{arithmetic::Weights, layout::Map, memory::Memory};
 use std::{arch::x86_64::*, mem::MaybeUninit};
 
 /// Channels of an image.
@@ -115,18 +111,7 @@ impl Image {
                 for (x, sums) in (first + start..first + count).zip(sums) {
                     let at = self.output.at(filter, y as isize, x as isize);
                     // SAFETY: only this item uses these outputs; a layer never reads where it writes.
-                    unsafe {
-                        match self.output.element {
-                            Element::Byte { zero_point } => {
-                                let bytes = avx512::to_bytes(sums, constants, self.slope, zero_point);
-                                copy(memory.write(&self.output).run(at, filters), &bytes);
-                            }
-                            Element::Float => {
-                                let floats = avx512::to_floats(sums, constants, self.slope);
-                                copy(memory.write(&self.output).run(at, filters), &floats);
-                            }
-                        }
-                    }
+                    unsafe { avx512::write(sums, (constants, self.slope), &self.output, (at, filters), memory) };
                 }
             }
         }

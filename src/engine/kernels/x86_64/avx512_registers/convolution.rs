@@ -8,7 +8,7 @@ use super::{
     super::{
         super::{Convolution, Work, window::Window},
         avx512,
-        dense::{Constants, Sums, copy},
+        dense::{Constants, Sums},
         pack::LANES,
     },
     build::{self, GROUP, MIDDLE, TABLE},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::engine::{
     arithmetic::Weights,
-    layout::{Element, Map},
+    layout::Map,
     memory::{Memory, Reader},
 };
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range, ptr};
@@ -176,18 +176,7 @@ impl<S: Shape> Registers<S> {
             // SAFETY: promised by the caller.
             let sums = unsafe { &*sums.add(i / S::COLUMNS * REGISTERS + i % S::COLUMNS) };
             // SAFETY: promised by the caller.
-            unsafe {
-                match self.output.element {
-                    Element::Byte { zero_point } => {
-                        let bytes = avx512::to_bytes(sums, constants, self.slope, zero_point);
-                        copy(memory.write(&self.output).run(at + first, count), &bytes);
-                    }
-                    Element::Float => {
-                        let floats = avx512::to_floats(sums, constants, self.slope);
-                        copy(memory.write(&self.output).run(at + first, count), &floats);
-                    }
-                }
-            }
+            unsafe { avx512::write(sums, (constants, self.slope), &self.output, (at + first, count), memory) };
         }
     }
 }

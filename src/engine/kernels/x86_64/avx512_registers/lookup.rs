@@ -186,6 +186,31 @@ macro_rules! first_outputs {
     };
 }
 
+/// [`span!`] with a table and the indexes of a row in registers.
+macro_rules! span_of_three {
+    ($rows:ident, $indexes:ident, $from:ident, $step:ident, $to:ident, $body:expr, $sums:tt) => {
+        span!(
+            $rows,
+            $indexes,
+            $from,
+            $step,
+            $to,
+            $body,
+            $sums,
+            [
+                low = out(zmm_reg) _,
+                high = out(zmm_reg) _,
+                i0 = out(zmm_reg) _,
+                i1 = out(zmm_reg) _,
+                i2 = out(zmm_reg) _,
+                i3 = out(zmm_reg) _,
+                i4 = out(zmm_reg) _,
+                i5 = out(zmm_reg) _,
+            ]
+        )
+    };
+}
+
 impl Shape for Three {
     const KERNEL: usize = 3;
     const TILE: usize = 8;
@@ -193,7 +218,7 @@ impl Shape for Three {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
-        span!(
+        span_of_three!(
             rows,
             indexes,
             from,
@@ -223,23 +248,13 @@ impl Shape for Three {
                 look_up_two!("f6", "f7", "i4", "i5"),
                 add_eight!(10 11 14 15 12 13 14 15),
             ),
-            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9 s10 10 s11 11 s12 12 s13 13 s14 14 s15 15],
-            [
-                low = out(zmm_reg) _,
-                high = out(zmm_reg) _,
-                i0 = out(zmm_reg) _,
-                i1 = out(zmm_reg) _,
-                i2 = out(zmm_reg) _,
-                i3 = out(zmm_reg) _,
-                i4 = out(zmm_reg) _,
-                i5 = out(zmm_reg) _,
-            ]
+            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9 s10 10 s11 11 s12 12 s13 13 s14 14 s15 15]
         );
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
-        span!(
+        span_of_three!(
             rows,
             indexes,
             from,
@@ -254,17 +269,7 @@ impl Shape for Three {
                 look_up_two!("f4", "f5", "i4", "i5"),
                 add_six!(8 9 6 7 8 9),
             ),
-            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9],
-            [
-                low = out(zmm_reg) _,
-                high = out(zmm_reg) _,
-                i0 = out(zmm_reg) _,
-                i1 = out(zmm_reg) _,
-                i2 = out(zmm_reg) _,
-                i3 = out(zmm_reg) _,
-                i4 = out(zmm_reg) _,
-                i5 = out(zmm_reg) _,
-            ]
+            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9]
         );
     }
 }
