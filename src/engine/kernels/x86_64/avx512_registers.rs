@@ -34,7 +34,10 @@ impl Kernel for Tables {
     }
 
     fn runs(&self, mode: Mode) -> bool {
-        mode == Mode::Int8 && avx512::available() && is_x86_feature_detected!("avx512vbmi")
+        mode == Mode::Int8
+            && avx512::available()
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512bitalg")
     }
 
     fn layout(&self) -> Layout {

@@ -54,7 +54,7 @@ impl<S: Shape> Registers<S> {
         let chunks = Chunk::all::<S>(window.channels);
         let blocks = bits.filters().div_ceil(LANES * S::COLUMNS);
         let regions = Regions::new::<S>(&output, &chunks, blocks);
-        let indexes = Indexes::new::<S>(bits, window, &chunks);
+        let indexes = Indexes::new::<S>(bits, &chunks);
         // Tables sum `x − MIDDLE`, over inputs that do not exist too: 0 times −1.
         let missing = (window.channels.next_multiple_of(GROUP) * S::KERNEL * S::KERNEL - window.inputs()) as i32;
         let mut starts = vec![[0; LANES]; blocks * S::COLUMNS];

@@ -1,15 +1,16 @@
 //! Weights as indexes into tables, in the order in which the lookups read them.
 
 use super::{
-    super::{
-        super::window::Window,
-        pack::{self, LANES},
-    },
+    super::pack::LANES,
     build::{GROUP, index},
     lookup::Shape,
     regions::Chunk,
 };
-use crate::model_file::BinaryWeights;
+use crate::{engine::memory::in_large_pages, model_file::BinaryWeights};
+use std::arch::x86_64::*;
+
+/// Registers of filters in a block, at most.
+const MOST_COLUMNS: usize = 4;
 
 /// A register of indexes.
 #[derive(Clone, Copy)]
@@ -24,59 +25,30 @@ pub(super) struct Indexes {
 }
 
 impl Indexes {
-    pub(super) fn new<S: Shape>(weights: &BinaryWeights, window: Window, chunks: &[Chunk]) -> Self {
-        let filters = weights.filters();
-        let blocks = filters.div_ceil(LANES * S::COLUMNS);
-        let groups = window.channels.div_ceil(GROUP);
+    pub(super) fn new<S: Shape>(weights: &BinaryWeights, chunks: &[Chunk]) -> Self {
+        let blocks = weights.filters().div_ceil(LANES * S::COLUMNS);
         let mut spans = Vec::new();
-        // Where the index of a tap and a group stands in the first block, and what lies between two blocks, in bytes.
-        let mut places = vec![(0, 0); S::KERNEL * S::KERNEL * groups];
         let mut end = 0;
+        for rows in chunks.iter().flat_map(|chunk| &chunk.spans) {
+            let block = rows.len().div_ceil(2) * S::INDEXES;
+            spans.push((end, block));
+            end += block * blocks;
+        }
+        let mut lines = Vec::with_capacity(end + 1);
+        in_large_pages(lines.spare_capacity_mut());
         for chunk in chunks {
             for rows in &chunk.spans {
-                let block = rows.len().div_ceil(2) * S::INDEXES;
-                for (i, &(y, group)) in rows.iter().enumerate() {
-                    let group = chunk.groups.start + group;
-                    for x in 0..S::KERNEL {
-                        let line = end + i / 2 * S::INDEXES + x * S::COLUMNS;
-                        places[(y * S::KERNEL + x) * groups + group] = (line * 64 + i % 2, block * 64);
-                    }
-                }
-                spans.push((end, block));
-                end += block * blocks;
-            }
-        }
-        // One more, for what is read past the last.
-        let mut lines = vec![Line([0; 2 * LANES]); end + 1];
-        let bytes = Line::flatten(&mut lines);
-        let row_len = window.inputs().div_ceil(8) + 16;
-        let mut rows = vec![0; LANES * S::COLUMNS * row_len];
-        for block in 0..blocks {
-            let first = block * LANES * S::COLUMNS;
-            let rows = &mut rows[..(filters - first).min(LANES * S::COLUMNS) * row_len];
-            for (filter, row) in rows.chunks_exact_mut(row_len).enumerate() {
-                pack::order(weights.row(first + filter), window, row);
-            }
-            // All filters of a block one after the other, so that the lines which they share stay in the cache.
-            for (tap, places) in places.chunks_exact(groups).enumerate() {
-                for (eight, places) in places.chunks(8).enumerate() {
-                    let channel = eight * 8 * GROUP;
-                    let count = (window.channels - channel).min(8 * GROUP);
-                    let mut starts = [0; 8];
-                    starts.iter_mut().zip(places).for_each(|(start, (place, stride))| *start = place + block * stride);
-                    let starts = &starts[..places.len()];
-                    for (filter, row) in rows.chunks_exact(row_len).enumerate() {
-                        // Even lanes are the first half of the filters: see `lookup::widen`.
-                        let lane = filter % 16 * 2 + filter % LANES / 16;
-                        let at = filter / LANES * 64 + 2 * lane;
-                        let indexes = index(spread(bits(row, tap * window.channels + channel, count))).to_le_bytes();
-                        for (start, index) in starts.iter().zip(indexes) {
-                            bytes[start + at] = index;
-                        }
+                for block in 0..blocks {
+                    for rows in rows.chunks(2) {
+                        let mut rows = rows.iter().map(|&(y, group)| Some((y, chunk.groups.start + group)));
+                        let rows = [rows.next().flatten(), rows.next().flatten()];
+                        // SAFETY: a kernel is only used where its instructions are.
+                        unsafe { add::<S>(weights, block, rows, &mut lines) };
                     }
                 }
             }
         }
+        lines.push(Line([0; 2 * LANES])); // for what is read past the last
         Self { lines, spans }
     }
 
@@ -87,23 +59,80 @@ impl Indexes {
     }
 }
 
-impl Line {
-    fn flatten(lines: &mut [Self]) -> &mut [u8] {
-        // SAFETY: a line is nothing but its bytes.
-        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
+/// Adds the indexes of a block of filters for two rows, each a row of the kernel and a group of channels.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bitalg")]
+fn add<S: Shape>(weights: &BinaryWeights, block: usize, rows: [Option<(usize, usize)>; 2], lines: &mut Vec<Line>) {
+    let taps = S::KERNEL * S::KERNEL;
+    let mut words = [[Words([0; LANES]); 2]; MOST_COLUMNS];
+    for (column, words) in words[..S::COLUMNS].iter_mut().enumerate() {
+        for (words, row) in words.iter_mut().zip(rows) {
+            if let Some((y, group)) = row {
+                words.fill(weights, (block * S::COLUMNS + column) * LANES, group * GROUP * taps + y * S::KERNEL);
+            }
+        }
+    }
+    for x in 0..S::KERNEL {
+        for words in &words[..S::COLUMNS] {
+            lines.push(Line::new(words, x, taps));
+        }
     }
 }
 
-/// Up to 48 bits of a row from one on; what follows them is 0.
-fn bits(row: &[u8], first: usize, count: usize) -> u64 {
-    let word = row[first / 8..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    (word >> (first % 8)) & ((1 << count) - 1)
+/// Bits of some filters from one on, of each as many as a group has in its channels' taps, or more; what follows the last is
+/// 0.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Words([u64; LANES]);
+
+impl Words {
+    fn fill(&mut self, weights: &BinaryWeights, filter: usize, first: usize) {
+        let row = BinaryWeights::row_bytes(weights.inputs);
+        let rows = weights.bits.get(filter * row..).unwrap_or_default().chunks_exact(row);
+        for (word, row) in self.0.iter_mut().zip(rows) {
+            let bytes = &row[first / 8..];
+            let eight = bytes.first_chunk().copied().unwrap_or_else(|| {
+                let mut last = [0; 8];
+                last[..bytes.len()].copy_from_slice(bytes);
+                last
+            });
+            *word = u64::from_le_bytes(eight) >> (first % 8);
+        }
+    }
 }
 
-/// Six bits to each byte.
-fn spread(bits: u64) -> u64 {
-    // Two groups of 24 bits, then four of 12, then eight of 6.
-    let bits = (bits & 0xff_ffff) | ((bits & 0xffff_ff00_0000) << 8);
-    let bits = (bits & 0x0fff_0000_0fff) | ((bits & 0x00ff_f000_00ff_f000) << 4);
-    (bits & 0x003f_003f_003f_003f) | ((bits & 0x0fc0_0fc0_0fc0_0fc0) << 2)
+impl Line {
+    /// The indexes of a tap for two rows, whose channels have so many taps. A word has one index of each row; even words are
+    /// the first half of the filters, see `lookup::widen`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bitalg")]
+    fn new(rows: &[Words; 2], tap: usize, taps: usize) -> Self {
+        const ORDER: [u8; 64] = {
+            let mut order = [0; 64];
+            let mut i = 0;
+            while i < 64 {
+                order[i] = (i % 2 * LANES + i / 2 % 2 * LANES / 2 + i / 4) as u8;
+                i += 1;
+            }
+            order
+        };
+        // One bit for each channel of the group; two more, which lookups ignore.
+        let mut from = [0u8; 64];
+        for (i, from) in from.iter_mut().enumerate() {
+            *from = (tap + i % 8 * taps) as u8;
+        }
+        let mut line = Self([0; 2 * LANES]);
+        let mut indexes = [0u64; 2 * LANES / 8];
+        // SAFETY: each is 64 bytes; eight words for eight indexes.
+        unsafe {
+            let from = _mm512_loadu_si512(from.as_ptr().cast());
+            let words = rows.as_ptr().cast::<__m512i>();
+            for (i, indexes) in indexes.iter_mut().enumerate() {
+                *indexes = index(_mm512_bitshuffle_epi64_mask(_mm512_load_si512(words.add(i)), from));
+            }
+            let indexes = _mm512_loadu_si512(indexes.as_ptr().cast());
+            let order = _mm512_loadu_si512(ORDER.as_ptr().cast());
+            _mm512_store_si512(line.0.as_mut_ptr().cast(), _mm512_permutexvar_epi8(order, indexes));
+        }
+        line
+    }
 }
