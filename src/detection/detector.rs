@@ -3,7 +3,7 @@
 use super::{Detection, DetectorOptions, ImageView, OptionError, Postprocess, Resampler};
 use crate::{
     engine::{EngineError, Options, Session},
-    model_file::Model,
+    model_file::{Model, Preprocessing},
     network::Network,
 };
 use std::time::{Duration, Instant};
@@ -45,10 +45,22 @@ impl Detector {
     /// # Errors
     /// As [`Session::new`] and [`Postprocess::new`].
     pub fn new(model: &Model, engine: &Options, options: DetectorOptions) -> Result<Self, DetectorError> {
+        Self::of_session(Session::new(model, engine)?, model.preprocessing, options)
+    }
+
+    /// Prepares a model that is planned already; `preprocessing` is that of the model.
+    ///
+    /// # Errors
+    /// As [`Postprocess::new`].
+    pub fn of_session(
+        session: Session,
+        preprocessing: Preprocessing,
+        options: DetectorOptions,
+    ) -> Result<Self, DetectorError> {
         Ok(Self {
-            resampler: Resampler::new(model.network.input(), model.preprocessing),
-            postprocess: Postprocess::new(model.network.classes().len(), options)?,
-            session: Session::new(model, engine)?,
+            resampler: Resampler::new(session.network().input(), preprocessing),
+            postprocess: Postprocess::new(session.network().classes().len(), options)?,
+            session,
             timings: Timings::default(),
         })
     }

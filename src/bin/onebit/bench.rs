@@ -103,7 +103,10 @@ const FRAMES: [(usize, usize); 2] = [(1242, 375), (1920, 1080)];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let started = Instant::now();
-    let mut session = Session::new(&arguments.model()?, &arguments.engine.options())?;
+    let model = arguments.model()?;
+    let preprocessing = model.preprocessing;
+    let mut session = Session::new(&model, &arguments.engine.options())?;
+    drop(model); // as in a program that runs for long: a session has its own form of the weights
     let load_ms = milliseconds_since(started);
     let times = Times::measure(&mut session, arguments.rounds, started);
     let resident_mb = resident_mb(); // before anything else takes memory
@@ -111,9 +114,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut benchmark = Benchmark::new(&session, load_ms, times, peak);
     benchmark.resident_mb = resident_mb;
 
-    let options = engine::Options { kernel: Some(session.kernel().to_owned()), ..arguments.engine.options() };
-    drop(session);
-    let mut detector = Detector::new(&arguments.model()?, &options, DetectorOptions::default())?;
+    let mut detector = Detector::of_session(session, preprocessing, DetectorOptions::default())?;
     for (width, height) in FRAMES {
         benchmark.detections.push(DetectionBenchmark::measure(&mut detector, (width, height), arguments.rounds));
     }
@@ -126,8 +127,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    /// The model with the input size that is asked for. It is read anew for each use and dropped after it, as in a program
-    /// that runs for long: a session has its own form of the weights.
+    /// The model with the input size that is asked for.
     fn model(&self) -> Result<Model> {
         let mut model = Model::load(&self.model)?;
         if let Some(input) = self.input {
