@@ -1,6 +1,6 @@
 //! Which kernel runs a network: the one asked for, or the quickest on the network's own layers.
 
-use super::{Convolution, Kernel, Work, all, names};
+use super::{Convolution, Family, Kernel, Work, all, names};
 use crate::{
     engine::{
         EngineError, Mode,
@@ -23,10 +23,10 @@ const CHANNELS: usize = 128;
 const FILTERS: usize = 512;
 /// Positions of a trial, about: some rows, since tables above and below them are built for nothing.
 const POSITIONS: usize = 160;
-/// Runs of a trial, of which the quickest counts.
+/// Runs of a trial, at most; the quickest counts.
 const RUNS: usize = 4;
-/// A kernel that takes so many times as long as another is not timed again.
-const HOPELESS: u32 = 3;
+/// A kernel whose second run has taken so much longer than the quickest kernel's, in percent, is not timed again.
+const HOPELESS: u32 = 130;
 
 /// The kernel of this name, or the quickest that runs here.
 pub(in crate::engine) fn choose(
@@ -48,21 +48,45 @@ pub(in crate::engine) fn choose(
 /// The quickest of some kernels, the last of which is the portable one: wherever another runs, that one is slower.
 fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Option<&'static dyn Kernel> {
     let (&last, others) = usable.split_last()?;
+    let others = worth_timing(others);
     if others.len() < 2 {
         return Some(others.first().copied().unwrap_or(last));
     }
     let trials = trials(network);
     let mut contenders: Vec<_> = others.iter().filter_map(|kernel| Contender::new(*kernel, mode, &trials)).collect();
-    // By turns, so that what disturbs the machine for a moment disturbs all of them.
-    for _ in 0..RUNS {
+    // By turns, so that what disturbs the machine for a moment disturbs all of them; twice before any is passed over, so
+    // that one moment decides nothing.
+    let mut passed_over = Vec::new();
+    for run in 0..RUNS {
         contenders.iter_mut().for_each(Contender::run);
-        for contender in &contenders {
-            log::debug!("kernel {}: {:?} for the trial layers", contender.kernel.name(), contender.time());
-        }
         let best = contenders.iter().map(Contender::time).min().unwrap_or_default();
-        contenders.retain(|contender| contender.time() <= best * HOPELESS);
+        if run > 0 {
+            passed_over.extend(contenders.extract_if(.., |contender| contender.time() > best * HOPELESS / 100));
+        }
+        if contenders.len() < 2 {
+            break;
+        }
+    }
+    for contender in contenders.iter().chain(&passed_over) {
+        log::debug!("kernel {}: {:?} for the trial layers", contender.kernel.name(), contender.time());
     }
     Some(contenders.iter().min_by_key(|contender| contender.time()).map_or(last, |best| best.kernel))
+}
+
+/// Those that may be the quickest. They stand in the order in which they are preferred.
+fn worth_timing(kernels: &[&'static dyn Kernel]) -> Vec<&'static dyn Kernel> {
+    let mut worth: Vec<&'static dyn Kernel> = Vec::new();
+    for &kernel in kernels {
+        let loses = worth.iter().any(|other| match other.family() {
+            Family::Tiles => true,
+            Family::Vectors => kernel.family() == Family::Vectors,
+            Family::Other => false,
+        });
+        if !loses {
+            worth.push(kernel);
+        }
+    }
+    worth
 }
 
 /// A kernel, ready to run the trials.

@@ -37,6 +37,11 @@ pub(super) trait Kernel: Sync {
     /// Can this CPU run it in this mode?
     fn runs(&self, mode: Mode) -> bool;
 
+    /// What is known of its speed beside others of the same CPU.
+    fn family(&self) -> Family {
+        Family::Other
+    }
+
     /// What its feature maps are in memory.
     fn layout(&self) -> Layout;
 
@@ -63,6 +68,17 @@ pub(super) trait Kernel: Sync {
 
     /// Prepares the maximum over 2×2 windows, stride 2.
     fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work>;
+}
+
+/// Kernels between which the choice is clear without timing them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Dot products in tiles: no other is faster.
+    Tiles,
+    /// Dot products of vectors: the larger the vectors, the faster. They stand in that order.
+    Vectors,
+    /// Those that have to be timed.
+    Other,
 }
 
 /// A convolution to prepare, with same padding: output `(y, x)` sums the inputs from `(y·stride − kernel/2, …)` on.

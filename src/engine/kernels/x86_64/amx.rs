@@ -20,7 +20,7 @@ mod weights;
 pub(super) use permission::available;
 
 use super::{
-    super::{Convolution, Kernel, Work, moves},
+    super::{Convolution, Family, Kernel, Work, moves},
     avx512_floats,
     depthwise::{Avx2, Depthwise},
 };
@@ -53,6 +53,10 @@ impl Kernel for AmxPlanes {
 
     fn runs(&self, mode: Mode) -> bool {
         mode == Mode::F32 && permission::available()
+    }
+
+    fn family(&self) -> Family {
+        Family::Tiles
     }
 
     fn layout(&self) -> Layout {
@@ -103,6 +107,10 @@ impl Kernel for Amx {
 
     fn runs(&self, mode: Mode) -> bool {
         mode == Mode::Int8 && permission::available()
+    }
+
+    fn family(&self) -> Family {
+        Family::Tiles
     }
 
     fn layout(&self) -> Layout {

@@ -16,7 +16,7 @@ mod peak;
 mod steps;
 
 use super::{
-    Convolution, Kernel, Work,
+    Convolution, Family, Kernel, Work,
     dense::{self, Dot},
     moves, pack,
     tables::TableKernel,
@@ -63,6 +63,10 @@ impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
 
     fn runs(&self, mode: Mode) -> bool {
         mode == Mode::Int8 && avx2::available() && (self.available)()
+    }
+
+    fn family(&self) -> Family {
+        Family::Vectors
     }
 
     fn layout(&self) -> Layout {
