@@ -87,7 +87,12 @@ impl Builder<'_> {
         let network = &self.model.network;
         let elements: Vec<_> = (0..network.layers().len()).map(|layer| self.element(layer)).collect();
         let image = self.byte_or_float(Some(IMAGE));
-        let pools = if keep || !self.kernel.pools() { vec![None; elements.len()] } else { pools(network) };
+        let pools: Vec<_> = match keep {
+            true => vec![None; elements.len()],
+            false => {
+                pools(network).into_iter().enumerate().map(|(layer, pool)| pool.filter(|_| self.pools(layer))).collect()
+            }
+        };
         let scratch: Vec<_> = (0..elements.len()).map(|layer| self.scratch(layer)).collect();
         let buffers = Buffers { layout: self.kernel.layout(), image, elements: &elements, scratch: &scratch };
         let placement = Placement::new(network, buffers, &pools, keep);
@@ -113,6 +118,13 @@ impl Builder<'_> {
             steps.extend(layer.into_inner().expect("every item was run")?);
         }
         Ok(steps)
+    }
+
+    /// Does the kernel pool what a layer gives, if only a pool reads it?
+    fn pools(&self, layer: usize) -> bool {
+        let mode = if self.quantization.is_some() { Mode::Int8 } else { Mode::F32 };
+        let operation = &self.model.network.layers()[layer].operation;
+        matches!(operation, Operation::Convolution(convolution) if self.kernel.pools(convolution, mode))
     }
 
     /// Bytes that the kernel needs besides the maps of a layer.

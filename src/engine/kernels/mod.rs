@@ -27,7 +27,7 @@ use super::{
     layout::{Layout, Map},
     memory::Memory,
 };
-use crate::network::{Precision, Shape};
+use crate::network::{self, Precision, Shape};
 
 /// A family of kernels on one architecture.
 pub(super) trait Kernel: Sync {
@@ -45,8 +45,8 @@ pub(super) trait Kernel: Sync {
     /// What its feature maps are in memory.
     fn layout(&self) -> Layout;
 
-    /// Can its dense convolutions pool what they give?
-    fn pools(&self) -> bool {
+    /// Can this dense convolution pool what it gives, and is it worth it?
+    fn pools(&self, _: &network::Convolution, _: Mode) -> bool {
         false
     }
 
@@ -88,7 +88,10 @@ pub(super) struct Convolution<'a> {
     /// 1 or 2.
     pub(super) stride: usize,
     /// Is the output the maximum over 2×2 windows, stride 2, of the convolution's values? Only if the kernel pools.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel does not pool"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel does not pool")
+    )]
     pub(super) pool: bool,
     /// The weights; integers go with bytes, floats with floats, bits with both.
     pub(super) weights: Weights<'a>,

@@ -107,7 +107,7 @@ fn check_like_portable(model: &Model, image: &RgbImage) {
     }
 }
 
-/// Every kernel gives the same floats whether or not layers are kept (and pools computed apart), near the portable ones.
+/// Every kernel gives floats near the portable ones, whether or not layers are kept (and pools computed apart).
 fn check_floats_like_portable(model: &Model, image: &RgbImage) {
     let output = |kernel, keep| {
         let mut session = session(model, Mode::F32, 2, kernel, keep);
@@ -116,11 +116,10 @@ fn check_floats_like_portable(model: &Model, image: &RgbImage) {
     };
     let expected = output("portable", false);
     let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    for kernel in kernels(Mode::F32) {
-        let found = output(kernel, false);
-        assert!(found == output(kernel, true), "{kernel}, input {}", model.network.input());
-        let error = (&found - &expected).iter().fold(0.0f32, |error, x| error.max(x.abs()));
-        assert!(error <= 2e-5 * largest, "{kernel}, input {}: {error} of {largest}", model.network.input());
+    for (kernel, keep) in kernels(Mode::F32).into_iter().flat_map(|kernel| [(kernel, false), (kernel, true)]) {
+        let error = (&output(kernel, keep) - &expected).iter().fold(0.0f32, |error, x| error.max(x.abs()));
+        let input = model.network.input();
+        assert!(error <= 2e-5 * largest, "{kernel}, layers kept: {keep}, input {input}: {error} of {largest}");
     }
 }
 
@@ -155,9 +154,10 @@ proptest! {
         let [image, other] = [(); 2].map(|()| models::image(model.network.input(), &mut random));
         for mode in [Mode::F32, Mode::Int8] {
             for kernel in kernels(mode) {
-                let mut kept = session(&model, mode, 1, kernel, true);
-                run(&mut kept, &image);
-                let expected = kept.output().to_array();
+                // A pool that is computed with its convolution may change the order in which floats are summed.
+                let mut alone = session(&model, mode, 1, kernel, mode == Mode::Int8);
+                run(&mut alone, &image);
+                let expected = alone.output().to_array();
                 for threads in 1..=4 {
                     let mut session = session(&model, mode, threads, kernel, false);
                     for picture in [&image, &other, &image] {

@@ -5,7 +5,7 @@
 
 use super::{
     super::tables::{
-        self, BLOCK, ENTRY_BYTES, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+        self, BLOCK, ENTRY_BYTES, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
     },
     dotprod,
 };
@@ -30,6 +30,20 @@ pub(super) struct Floats<const TABLES: usize>;
 
 /// Bytes, summed in words of 16 bits.
 pub(super) struct Words<const TABLES: usize>;
+
+impl<const TABLES: usize> PoolLines for Floats<TABLES> {
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::pool_lines(lines, len, pairs) };
+    }
+}
+
+impl<const TABLES: usize> PoolLines for Words<TABLES> {
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::pool_lines(lines, len, pairs) };
+    }
+}
 
 /// Bytes of a register.
 const REGISTER: usize = 16;

@@ -1,12 +1,14 @@
 //! A binary convolution: which lines, which tables, which filters, in which order.
 //!
 //! An item is a few neighbouring lines and some filters, so many that their sums stay in a second-level cache. Chunk after
-//! chunk, for each line the tables are built and each filter adds its entries.
+//! chunk, for each line the tables are built and each filter adds its entries. Where lines stand one below the other, the
+//! tables of a row of the input serve three of them.
 
 use super::{
     Follow, Lookup, MAX_CHANNELS, Step, Stored, finish,
     index::{Chunk, ENTRIES, Grouping, TABLES},
     lines::{Lines, Run, part},
+    prefetch,
     rest::Rest,
 };
 use crate::engine::{
@@ -33,8 +35,7 @@ pub(super) struct Binary<L, O> {
     input: Map,
     output: Map,
     kernel: usize,
-    /// Channels of a group.
-    width: usize,
+    grouping: Grouping,
     spans: Vec<Vec<Piece>>,
     /// Offsets of all filters in all chunks.
     offsets: Vec<u32>,
@@ -50,7 +51,7 @@ pub(super) struct Binary<L, O> {
 /// A chunk and its offsets.
 struct Piece {
     chunk: Chunk,
-    /// Where those of filter 0 start.
+    /// Where those of filter 0 start, for the first set of rows.
     first: usize,
     /// Of a filter.
     pairs: usize,
@@ -66,21 +67,29 @@ struct Scratch<L: Lookup, O> {
 
 impl<L: Lookup, O: Stored> Binary<L, O> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output, threads, .. } = convolution;
+        let Convolution { kernel, stride, pool, weights, epilogue, input, output, threads, .. } = convolution;
         let Weights::Bits(weights) = weights else { unreachable!("tables are for bits") };
         const { assert!(L::TABLES <= TABLES, "the tables of a chunk fit the scratch") };
-        let grouping = Grouping { kernel, channels: input.shape.channels, tables: L::TABLES };
+        let rows = if pool { 1 } else { kernel };
+        let grouping = Grouping { kernel, rows, channels: input.shape.channels, tables: L::TABLES };
         let filters = output.shape.channels;
         let follow = |filter: usize| Follow {
             offset: L::OFFSET * weights.sign_sum(filter),
             ..Follow::new(&epilogue, filter, output.element)
         };
         let rest = L::APART.map_or(0, |apart| apart.positions);
-        let lines = Lines::new(&input, output.shape, stride, L::LANES - (kernel - 1), rest);
-        let (runs, blocks) = cut(lines.count(), filters, threads);
-        let lines = lines.in_runs(runs);
+        let len = L::LANES - (kernel - 1);
+        let (lines, blocks) = if pool {
+            let blocks = filters.div_ceil(FILTERS);
+            let rows = (SUMS / filters.div_ceil(blocks)).min(LINES) / 2 * 2;
+            (Lines::pooled(&input, output.shape, len, rows, 1), blocks)
+        } else {
+            let lines = Lines::new(&input, output.shape, stride, len, rest);
+            let (runs, blocks) = cut(lines.count(), filters, threads);
+            (lines.in_runs(runs), blocks)
+        };
         Self {
-            width: grouping.width(),
+            grouping,
             spans: spans(grouping, filters, L::SPAN),
             offsets: grouping.offsets(weights),
             follow: (0..filters).map(follow).collect(),
@@ -112,41 +121,90 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
             let sums = slice::from_raw_parts_mut(sums, count);
             ((&raw mut (*scratch).tables).cast::<L::Line>(), (&raw mut (*scratch).partial).cast::<L::Line>(), sums)
         };
-        for span in &self.spans {
-            for (line, sums) in lines.clone().zip(sums.chunks_exact_mut(filters.len())) {
-                for (index, Piece { chunk, first, pairs }) in span.iter().enumerate() {
-                    self.build(chunk, line, input, tables);
-                    let offsets = &self.offsets[first + filters.start * pairs..first + filters.end * pairs];
-                    let (starts, ends) = (index == 0, index + 1 == span.len());
-                    let step = Step { kernel: self.kernel, groups: chunk.groups, starts, ends };
-                    // SAFETY: a kernel is only used where its instructions are; the tables of the chunk were built, and
-                    // there are as many partial sums as filters.
-                    unsafe { L::add(step, tables, offsets, partial, sums) };
-                }
+        let sets = self.grouping.sets();
+        let rows = 0..lines.len() + sets - 1;
+        let corner = |row: usize| match sets {
+            1 => self.lines.corner(lines.start + row),
+            _ => self.lines.corner(lines.start) + row * self.lines.pitch(),
+        };
+        let turns = self
+            .spans
+            .iter()
+            .flat_map(|span| rows.clone().flat_map(move |row| (0..span.len()).map(move |i| (span, row, i))));
+        let mut turns = turns.peekable();
+        while let Some((span, row, i)) = turns.next() {
+            self.build(&span[i].chunk, corner(row), input, tables);
+            if let Some(&(span, row, i)) = turns.peek() {
+                self.fetch(&span[i].chunk, corner(row), input);
+            }
+            // With one set, the lines are those of the sums. Else the row is the first one of a window, the second of the
+            // window above, the third of that above.
+            for set in (row + 1).saturating_sub(lines.len())..sets.min(row + 1) {
+                let sums = &mut sums[(row - set) * filters.len()..][..filters.len()];
+                // SAFETY: the tables of the chunk were built; there are partial sums for all filters.
+                unsafe { self.add(&span[i], set, (i == 0, i + 1 == span.len()), filters, tables, (partial, sums)) };
             }
         }
     }
 
-    /// The tables of a chunk, `[group][ky]`.
-    fn build(&self, chunk: &Chunk, line: usize, input: &Reader<'_, L::Input>, tables: *mut L::Line) {
-        let corner = self.lines.corner(line);
-        let pad = (self.kernel / 2) as isize;
+    /// Adds the entries of some filters for a set of rows to the sums of a line.
+    ///
+    /// # Safety
+    /// The tables of the chunk were built, and there are as many partial sums as filters.
+    unsafe fn add(
+        &self,
+        &Piece { ref chunk, first, pairs }: &Piece,
+        set: usize,
+        (starts, ends): (bool, bool),
+        filters: &Range<usize>,
+        tables: *const L::Line,
+        (partial, sums): (*mut L::Line, &mut [L::Sums]),
+    ) {
+        let first = first + set * self.follow.len() * pairs;
+        let offsets = &self.offsets[first + filters.start * pairs..first + filters.end * pairs];
+        // Loops know how many tables there are in all.
+        let step = Step { kernel: self.kernel, groups: chunk.groups / self.grouping.sets(), starts, ends };
+        // SAFETY: promised by the caller; a kernel is only used where its instructions are.
+        unsafe { L::add(step, tables, offsets, partial, sums) };
+    }
+
+    /// The tables of a chunk, `[group][ky]`, of a line whose windows start at some corner.
+    fn build(&self, chunk: &Chunk, corner: usize, input: &Reader<'_, L::Input>, tables: *mut L::Line) {
+        let Grouping { rows, .. } = self.grouping;
+        let width = self.grouping.width();
         let nothing = [L::NOTHING; LANES];
         for group in 0..chunk.groups {
-            for ky in 0..self.kernel {
+            for ky in 0..rows {
                 let inputs: [_; MAX_CHANNELS] = array::from_fn(|i| {
-                    let channel = chunk.channels.start + group * self.width + i;
+                    let channel = chunk.channels.start + group * width + i;
                     match channel < chunk.channels.end {
-                        true => input.start(self.input.at(channel, ky as isize - pad, -pad) + corner, L::LANES),
+                        true => self.positions(channel, ky, corner, input),
                         false => nothing.as_ptr(),
                     }
                 });
-                let table = tables.wrapping_add((group * self.kernel + ky) << self.width);
+                let table = tables.wrapping_add((group * rows + ky) << width);
                 // SAFETY: a kernel is only used where its instructions are; the inputs are as checked, and the tables of a
                 // chunk fit.
-                unsafe { L::build(&inputs[..self.width], table) };
+                unsafe { L::build(&inputs[..width], table) };
             }
         }
+    }
+
+    /// Fetches what [`Binary::build`] will read: maps come from far away, from more places than a CPU foresees.
+    fn fetch(&self, chunk: &Chunk, corner: usize, input: &Reader<'_, L::Input>) {
+        for channel in chunk.channels.clone() {
+            for ky in 0..self.grouping.rows {
+                let at = self.positions(channel, ky, corner, input);
+                prefetch(at);
+                prefetch(at.wrapping_add(L::LANES - 1));
+            }
+        }
+    }
+
+    /// A channel's positions that a row of the windows of a line reads.
+    fn positions(&self, channel: usize, ky: usize, corner: usize, input: &Reader<'_, L::Input>) -> *const L::Input {
+        let pad = (self.kernel / 2) as isize;
+        input.start(self.input.at(channel, ky as isize - pad, -pad) + corner, L::LANES)
     }
 
     /// From the sums of a filter to its values in the output map.
@@ -163,6 +221,10 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
             // SAFETY: a kernel is only used where its instructions are; the sums were written, and the results hold the
             // lines of an item and what the last one writes past its end.
             unsafe { L::finish(self.kernel, &*sums, self.follow[filter], results.add(line * len)) };
+        }
+        if self.grouping.sets() > 1 {
+            // SAFETY: a kernel is only used where its instructions are; there is room for what is read past the last line.
+            unsafe { L::pool_lines(results, len, run.lines.len() / 2) };
         }
         // SAFETY: these were written.
         let results = unsafe { slice::from_raw_parts(results, run.lines.len() * len) };
@@ -229,8 +291,9 @@ fn cut(lines: usize, filters: usize, threads: usize) -> (usize, usize) {
     choices.min_by_key(most_to_do).expect("a line has no more than the filters of a block")
 }
 
-/// Chunks whose sums fit an entry together.
+/// Chunks whose sums fit an entry together. With several sets of rows, one of each joins the sums at once.
 fn spans(grouping: Grouping, filters: usize, most: usize) -> Vec<Vec<Piece>> {
+    let most = if grouping.sets() == 1 { most } else { 0 };
     let mut first = 0;
     let mut inputs = 0;
     let mut spans: Vec<Vec<Piece>> = Vec::new();
@@ -238,7 +301,7 @@ fn spans(grouping: Grouping, filters: usize, most: usize) -> Vec<Vec<Piece>> {
         let pairs = grouping.pairs(&chunk);
         let added = chunk.channels.len() * grouping.kernel * grouping.kernel;
         let piece = Piece { chunk, first, pairs };
-        first += filters * pairs;
+        first += filters * grouping.sets() * pairs;
         match spans.last_mut() {
             Some(span) if inputs + added <= most => {
                 inputs += added;

@@ -4,7 +4,7 @@
 //! line, and is multiplied by one weight of each filter; the sums of a block of filters stay in registers.
 
 use super::{
-    Follow, Stored, Sum,
+    Follow, PoolLines, Stored, Sum,
     lines::{Lines, Run},
 };
 use crate::engine::{
@@ -26,7 +26,7 @@ const LINES: usize = 16;
 ///
 /// # Safety
 /// Only a CPU that has the instructions may call any of its functions, and pointers must be valid for what they say.
-pub(in super::super) trait Products: Send + Sync + 'static {
+pub(in super::super) trait Products: PoolLines {
     /// A value of the input map.
     type Input: Value;
     type Weight: Copy + Default + Send + Sync;
@@ -63,13 +63,15 @@ struct Windows {
     /// Values from the first to the last that a line reads.
     reach: usize,
     lines: Lines,
+    /// Are two lines pooled to one?
+    pool: bool,
     follow: Vec<Follow>,
     pad: isize,
 }
 
 impl Windows {
     fn new(convolution: &Convolution<'_>, channels: usize) -> Self {
-        let Convolution { kernel, stride, ref epilogue, ref input, ref output, threads, .. } = *convolution;
+        let Convolution { kernel, stride, pool, ref epilogue, ref input, ref output, threads, .. } = *convolution;
         let pad = (kernel / 2) as isize;
         let corner = input.at(0, -pad, -pad);
         let taps = kernel * kernel;
@@ -78,12 +80,19 @@ impl Windows {
             input.at(i / taps, ky as isize - pad, kx as isize - pad) - corner
         };
         let offsets: Vec<_> = (0..channels * taps).map(offset).collect();
-        let lines = Lines::new(input, output.shape, stride, LANES, 0);
-        let runs = lines.count().div_ceil(LINES).next_multiple_of(threads).min(lines.count());
+        let lines = match pool {
+            true => Lines::pooled(input, output.shape, LANES, 2, LINES / 2),
+            false => {
+                let lines = Lines::new(input, output.shape, stride, LANES, 0);
+                let runs = lines.count().div_ceil(LINES).next_multiple_of(threads).min(lines.count());
+                lines.in_runs(runs)
+            }
+        };
         Self {
             reach: offsets.iter().max().map_or(0, |offset| offset + LANES),
             offsets,
-            lines: lines.in_runs(runs),
+            lines,
+            pool,
             follow: (0..output.shape.channels).map(|filter| Follow::new(epilogue, filter, output.element)).collect(),
             input: input.clone(),
             output: output.clone(),
@@ -149,7 +158,11 @@ impl<P: Products, O: Stored> Work for Dense<P, O> {
                     unsafe { P::finish(sums, windows.follow[filter], &mut results[place]) };
                 }
             }
-            for (filter, results) in filters.zip(&results) {
+            for (filter, results) in filters.zip(&mut results) {
+                if windows.pool {
+                    // SAFETY: as above; these are the lines of the run.
+                    unsafe { P::pool_lines(results.as_flattened_mut().as_mut_ptr(), LANES, run.lines.len() / 2) };
+                }
                 windows.store(filter, run, results, memory);
             }
         }

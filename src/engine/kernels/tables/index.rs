@@ -32,6 +32,8 @@ pub(super) struct Chunk {
 pub(super) struct Grouping {
     /// Side of the kernel.
     pub(super) kernel: usize,
+    /// Rows of the kernel whose tables stand in a chunk together: all, or one.
+    pub(super) rows: usize,
     /// Of the input.
     pub(super) channels: usize,
     /// Bytes of the tables of a chunk, at most.
@@ -46,8 +48,9 @@ impl Grouping {
 
     /// All channels in chunks, the last of which has what is left.
     pub(super) fn chunks(self) -> Vec<Chunk> {
-        let step = if self.kernel == 1 { STEP_1 } else { 1 };
-        let most = self.tables / ((self.kernel * ENTRY_BYTES) << self.width()) / step * step;
+        // With one row of three, a chunk has as many tables as one or two groups have with all.
+        let step = if self.kernel == 1 { STEP_1 } else { self.sets() };
+        let most = self.tables / ((self.rows * ENTRY_BYTES) << self.width()) / step * step;
         let size = most * self.width();
         let chunk = |start: usize| {
             let channels = start..(start + size).min(self.channels);
@@ -57,15 +60,25 @@ impl Grouping {
         (0..self.channels).step_by(size).map(chunk).collect()
     }
 
-    /// Pairs of offsets that a filter has in a chunk; half of the last one may be unused.
-    pub(super) fn pairs(self, chunk: &Chunk) -> usize {
-        (chunk.groups * self.kernel * self.kernel).div_ceil(2)
+    /// Sets of rows.
+    pub(super) fn sets(self) -> usize {
+        self.kernel / self.rows
     }
 
-    /// Offsets from the start of the tables of a group's row: `[chunk][filter][group][ky][kx]`, pairs in whole words.
+    /// Taps of a set.
+    fn taps(self) -> usize {
+        self.rows * self.kernel
+    }
+
+    /// Pairs of offsets that a filter has in a chunk for each set of rows; half of the last one may be unused.
+    pub(super) fn pairs(self, chunk: &Chunk) -> usize {
+        (chunk.groups * self.taps()).div_ceil(2)
+    }
+
+    /// Offsets from the start of the tables of a group's row: `[chunk][set][filter][group][ky][kx]`, pairs in whole words.
     pub(super) fn offsets(self, weights: &BinaryWeights) -> Vec<u32> {
         let chunks = self.chunks();
-        let per_filter: usize = chunks.iter().map(|chunk| self.pairs(chunk)).sum();
+        let per_filter: usize = chunks.iter().map(|chunk| self.sets() * self.pairs(chunk)).sum();
         let filters = weights.filters();
         let mut offsets = vec![0; per_filter * filters];
         in_large_pages(&offsets);
@@ -76,25 +89,27 @@ impl Grouping {
             let mut first = 0;
             for chunk in &chunks {
                 let pairs = self.pairs(chunk);
-                let words = &mut offsets[first + filter * pairs..][..pairs];
-                first += filters * pairs;
-                self.chunk_offsets(&row, chunk, words);
+                for set in 0..self.sets() {
+                    self.chunk_offsets(&row, chunk, set, &mut offsets[first + filter * pairs..][..pairs]);
+                    first += filters * pairs;
+                }
             }
         }
         offsets
     }
 
-    fn chunk_offsets(self, row: &[u8], chunk: &Chunk, words: &mut [u32]) {
-        let taps = self.kernel * self.kernel;
+    fn chunk_offsets(self, row: &[u8], chunk: &Chunk, set: usize, words: &mut [u32]) {
+        let taps = self.taps();
         let mut places = [0u16; PLACES + 16];
         for group in 0..chunk.groups {
             let first = chunk.channels.start + group * self.width();
             // Tables of channels that do not exist hold nothing but 0.
-            let bits = if first < chunk.channels.end { bits_from(row, first * taps) } else { 0 };
+            let bits = if first < chunk.channels.end { bits_from(row, first * self.kernel * self.kernel) } else { 0 };
+            let bits = bits >> (set * taps);
             let group = &mut places[group * taps..];
             match taps {
                 1 => group[0] = (bits as u16 & ((1 << CHANNELS_1) - 1)) * ENTRY_BYTES as u16,
-                // What is written past the ninth is the next group's, which comes later.
+                // What is written past the last tap is the next group's, which comes later.
                 _ => group[..16].copy_from_slice(&by_tap(bits).map(|index| u16::from(index) * ENTRY_BYTES as u16)),
             }
         }
@@ -139,10 +154,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offsets_are_the_weights(channels in 1usize..80, three: bool, small: bool, filters in 1usize..5, seed in 1u64..) {
+        fn offsets_are_the_weights(
+            channels in 1usize..80, kernel in 0usize..3, small: bool, filters in 1usize..5, seed in 1u64..,
+        ) {
             let tables = if small { 16 << 10 } else { TABLES };
-            let grouping = Grouping { kernel: if three { 3 } else { 1 }, channels, tables };
-            let taps = grouping.kernel * grouping.kernel;
+            let (kernel, rows) = [(1, 1), (3, 1), (3, 3)][kernel];
+            let grouping = Grouping { kernel, rows, channels, tables };
+            let taps = kernel * kernel;
             let inputs = channels * taps;
             let mut state = seed;
             let latent: Vec<f32> = (0..filters * inputs)
@@ -156,20 +174,20 @@ mod tests {
             let (mut first, mut seen) = (0, 0);
             for chunk in grouping.chunks() {
                 let pairs = grouping.pairs(&chunk);
-                for filter in 0..filters {
-                    let words = &offsets[first + filter * pairs..][..pairs];
+                for (set, filter) in (0..kernel / rows).flat_map(|set| (0..filters).map(move |filter| (set, filter))) {
+                    let words = &offsets[first..][..pairs];
+                    first += pairs;
                     for channel in chunk.channels.clone() {
                         let (group, bit) = ((channel - chunk.channels.start) / grouping.width(), (channel - chunk.channels.start) % grouping.width());
-                        for tap in 0..taps {
-                            let place = group * taps + tap;
+                        for tap in 0..rows * kernel {
+                            let place = group * rows * kernel + tap;
                             let offset = words[place / 2] >> (place % 2 * 16) & 0xffff;
                             let positive = (offset / ENTRY_BYTES as u32) >> bit & 1 == 1;
-                            prop_assert_eq!(positive, weights.is_positive(filter, channel * taps + tap));
+                            prop_assert_eq!(positive, weights.is_positive(filter, channel * taps + set * rows * kernel + tap));
                             seen += 1;
                         }
                     }
                 }
-                first += pairs * filters;
             }
             prop_assert_eq!((first, seen), (offsets.len(), filters * inputs));
         }

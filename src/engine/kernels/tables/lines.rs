@@ -3,6 +3,9 @@
 //! Positions are counted as the window's corner moves over the input, one step at a time. With stride 1 they run through
 //! all rows: those between two rows, where the corner stands near the end of a row, are computed and dropped, so that
 //! narrow maps waste little. With stride 2 every second row is cut on its own, and every second position is dropped.
+//!
+//! Where the output is pooled, bands of rows are cut in columns of one line's width instead, whose lines stand one below the
+//! other: two of them make a line of the output.
 
 use crate::{
     engine::{
@@ -20,8 +23,10 @@ pub(super) struct Lines {
     pitch: usize,
     /// Positions of a line.
     len: usize,
-    /// The lines are cut in pieces: one, or with stride 2 one for each row of the output.
+    /// The lines are cut in pieces: one, or with stride 2 one for each row of the output, or bands.
     lines_per_piece: usize,
+    /// Columns of a band.
+    columns: Option<usize>,
     /// Number of lines.
     count: usize,
     output: Shape,
@@ -60,7 +65,44 @@ impl Lines {
         let lines_per_piece = if few { whole } else { positions.div_ceil(len) };
         let rest = (lines_per_piece * len..positions).map(|at| (at / pitch, at % pitch));
         let rest = rest.filter(|&(_, x)| x < output.width).collect();
-        Self { stride, pitch, len, lines_per_piece, count: pieces * lines_per_piece, output, runs: Vec::new(), rest }
+        let count = pieces * lines_per_piece;
+        Self { stride, pitch, len, lines_per_piece, columns: None, count, output, runs: Vec::new(), rest }
+    }
+
+    /// Bands of `rows` rows or less, an even number, in runs of no more than `together` columns; lines have an even number
+    /// of positions. The output is the maximum over 2×2 windows, stride 2, of what is computed with stride 1.
+    pub(super) fn pooled(input: &Map, output: Shape, len: usize, rows: usize, together: usize) -> Self {
+        let columns = (2 * output.width).div_ceil(len);
+        let rows = 2 * output.height.div_ceil(output.height.div_ceil(rows / 2));
+        let groups = columns.div_ceil(together);
+        let run = |index: usize| {
+            let (band, columns_of_run) = (index / groups, part(columns, index % groups, groups));
+            let top = band * rows;
+            let height = rows.min(2 * output.height - top);
+            let first = top * columns;
+            let lines = first + columns_of_run.start * height..first + columns_of_run.end * height;
+            let mut segments: Vec<Segment> = Vec::new();
+            for pair in 0..lines.len() / 2 {
+                let (y, x) = (top / 2 + pair % (height / 2), (columns_of_run.start + pair / (height / 2)) * len / 2);
+                let values = (len / 2).min(output.width - x);
+                match segments.last_mut() {
+                    Some(last) if (last.y, last.x + last.len) == (y, x) => last.len += values,
+                    _ => segments.push(Segment { from: pair * len / 2, y, x, len: values }),
+                }
+            }
+            Run { segments, lines }
+        };
+        Self {
+            stride: 1,
+            pitch: input.row_stride,
+            len,
+            lines_per_piece: rows * columns,
+            columns: Some(columns),
+            count: 2 * output.height * columns,
+            output,
+            runs: (0..groups * (2 * output.height).div_ceil(rows)).map(run).collect(),
+            rest: Vec::new(),
+        }
     }
 
     /// All lines, in so many runs of nearly equal length.
@@ -95,7 +137,20 @@ impl Lines {
 
     /// Where the window of a line's first position has its corner, from that of output (0, 0).
     pub(super) fn corner(&self, line: usize) -> usize {
-        line / self.lines_per_piece * self.stride * self.pitch + line % self.lines_per_piece * self.len
+        let (piece, line_of_piece) = (line / self.lines_per_piece, line % self.lines_per_piece);
+        match self.columns {
+            Some(columns) => {
+                let rows = self.lines_per_piece / columns;
+                let height = rows.min(self.count / columns - piece * rows);
+                (piece * rows + line_of_piece % height) * self.pitch + line_of_piece / height * self.len
+            }
+            None => piece * self.stride * self.pitch + line_of_piece * self.len,
+        }
+    }
+
+    /// Positions from one row of the input to the next.
+    pub(super) fn pitch(&self) -> usize {
+        self.pitch
     }
 
     fn segments(&self, lines: Range<usize>) -> Vec<Segment> {
@@ -127,7 +182,8 @@ impl Lines {
         segments
     }
 
-    /// Copies what a run holds of a channel to its map; `results` has all positions of the run.
+    /// Copies what a run holds of a channel to its map; `results` has all positions of the run, or
+    /// what they were pooled to.
     pub(super) fn store<T: Value>(&self, run: &Run, results: &[T], output: &Map, channel: usize, memory: &Memory) {
         let writer = memory.write::<T>(output);
         for &Segment { from, y, x, len } in &run.segments {
@@ -208,6 +264,34 @@ mod tests {
             }
             prop_assert!(lines.rest().len() <= rest);
             lines.rest().iter().for_each(|&(y, x)| seen[y * output.width + x] += 1);
+            prop_assert!(seen.iter().all(|&count| count == 1), "{:?}", seen);
+        }
+
+        #[test]
+        fn every_output_of_a_pool_stands_in_two_lines(
+            height in 1usize..9, width in 1usize..40, half in 1usize..17, rows in 1usize..5, columns in 1usize..5,
+        ) {
+            let output = Shape { channels: 1, height, width };
+            let shape = Shape { channels: 1, height: 2 * height, width: 2 * width };
+            let input = Buffer { shape, element: Element::Float, layout: Layout::Planar, border: 1 }.map(0);
+            let lines = Lines::pooled(&input, output, 2 * half, 2 * rows, columns);
+            let mut seen = vec![0; output.positions()];
+            let mut next = 0;
+            for Run { lines: range, segments } in lines.runs() {
+                prop_assert!(range.start == next && range.len() <= 2 * rows * columns);
+                next = range.end;
+                for &Segment { from, y, x, len } in segments {
+                    for i in 0..len {
+                        let (pair, place) = ((from + i) / half, (from + i) % half);
+                        for line in 0..2 {
+                            let corner = lines.corner(range.start + 2 * pair + line) + 2 * place;
+                            prop_assert_eq!(input.at(0, 0, 0) + corner, input.at(0, (2 * y + line) as isize, 2 * (x + i) as isize));
+                        }
+                        seen[y * output.width + x + i] += 1;
+                    }
+                }
+            }
+            prop_assert_eq!(next, lines.count());
             prop_assert!(seen.iter().all(|&count| count == 1), "{:?}", seen);
         }
     }

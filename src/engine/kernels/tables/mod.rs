@@ -20,11 +20,14 @@ mod lines;
 mod rest;
 
 use super::{Convolution, Kernel, Work};
-use crate::engine::{
-    Mode,
-    arithmetic::{Epilogue, Weights},
-    layout::{Element, Layout, Map},
-    memory::Value,
+use crate::{
+    engine::{
+        Mode,
+        arithmetic::{Epilogue, Weights},
+        layout::{Element, Layout, Map},
+        memory::Value,
+    },
+    network::{self, Precision},
 };
 use binary::Binary;
 use dense::{Dense, Depthwise, Pool};
@@ -128,7 +131,7 @@ impl Sum for i32 {
 }
 
 /// What an output map holds.
-pub(super) trait Stored: Value + Default {
+pub(super) trait Stored: Value + Default + PartialOrd {
     fn from_float(y: f32, zero_point: f32) -> Self;
 
     /// Results that are bytes, for kernels that have a quicker way to them.
@@ -199,11 +202,21 @@ pub(super) struct Step {
     pub(super) ends: bool,
 }
 
+/// Pools what a convolution gives, on one instruction set.
+pub(super) trait PoolLines: Send + Sync + 'static {
+    /// Maxima over 2×2 windows of pairs of lines of `len` results. All stand one behind the other, and so do the maxima that
+    /// take their place.
+    ///
+    /// # Safety
+    /// Only a CPU that has the instructions may call it. From each line on there are as many values as a line has positions.
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize);
+}
+
 /// Looks sums up and adds them, for one kind of values on one instruction set.
 ///
 /// # Safety
 /// Only a CPU that has the instructions may call any of its functions, and pointers must be valid for what they say.
-pub(super) trait Lookup: Send + Sync + 'static {
+pub(super) trait Lookup: PoolLines {
     /// A value of the input map.
     type Input: Value;
     /// One entry of a table.
@@ -233,6 +246,18 @@ pub(super) trait Lookup: Send + Sync + 'static {
 
     /// What follows the sums of a filter: writes the results of a line, and may write up to [`Lookup::LANES`] values.
     unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O);
+}
+
+/// Brings what stands at an address into the second-level cache.
+#[inline(always)]
+fn prefetch<T>(at: *const T) {
+    // SAFETY: any address may be prefetched.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!("prfm pldl2keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
+    }
 }
 
 /// Fills the table of some channels.
@@ -333,6 +358,38 @@ pub(super) fn pool<T: Copy + PartialOrd>(top: &[T], bottom: &[T], largest: &mut 
     }
 }
 
+/// Maxima over 2×2 windows of pairs of lines.
+///
+/// # Safety
+/// As [`PoolLines::pool_lines`].
+#[inline(always)]
+pub(super) unsafe fn pool_lines<T: Stored>(lines: *mut T, len: usize, pairs: usize) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        match len <= LANES {
+            true => pool_registers::<T, LANES>(lines, len, pairs),
+            false => pool_registers::<T, { 2 * LANES }>(lines, len, pairs),
+        }
+    }
+}
+
+/// [`pool_lines`] of no more than so many values each.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn pool_registers<T: Stored, const N: usize>(lines: *mut T, len: usize, pairs: usize) {
+    for pair in 0..pairs {
+        let top = lines.wrapping_add(2 * pair * len);
+        // SAFETY: promised by the caller.
+        let [top, bottom] = unsafe { [top, top.add(len)].map(|line| line.cast::<[T; N]>().read_unaligned()) };
+        let mut largest = [T::default(); N];
+        pool(&top, &bottom, &mut largest[..N / 2]);
+        // SAFETY: what is written past the maxima is a part of these lines, and theirs are the next maxima.
+        unsafe { lines.add(pair * len / 2).copy_from_nonoverlapping(largest.as_ptr(), N / 2) };
+    }
+}
+
 /// The weights that are multiplied by floats.
 pub(super) fn floats<'a>(weights: &'a Weights<'_>) -> &'a [f32] {
     match weights {
@@ -384,6 +441,17 @@ where
 
     fn layout(&self) -> Layout {
         Layout::Planar
+    }
+
+    fn pools(&self, convolution: &network::Convolution, mode: Mode) -> bool {
+        let network::Convolution { filters, kernel, stride, precision, .. } = *convolution;
+        // Where filters are few, building tables once for three rows and sparing the larger map is worth that some positions
+        // of a column lie outside the map and that words are widened twice as often.
+        let few = match mode {
+            Mode::F32 => 256,
+            Mode::Int8 => 64,
+        };
+        stride == 1 && (precision == Precision::Full || kernel == 3 && filters <= few)
     }
 
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {

@@ -2,7 +2,9 @@
 //! value; no load leaves its cache line.
 
 use super::{
-    super::tables::{self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
+    super::tables::{
+        self, Apart, BLOCK, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+    },
     build::build,
     bytes::{pool, requantize, sum_apart},
     steps::{by_shape, by_shape_and_span},
@@ -15,6 +17,22 @@ pub(super) struct Floats;
 
 /// Bytes, summed in words of 16 bits.
 pub(super) struct Words;
+
+impl PoolLines for Floats {
+    #[target_feature(enable = "avx2")]
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::pool_lines(lines, len, pairs) };
+    }
+}
+
+impl PoolLines for Words {
+    #[target_feature(enable = "avx2")]
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::pool_lines(lines, len, pairs) };
+    }
+}
 
 /// Adds the entries of one group of a 3×3 kernel: `$add!(tap, column, address)` for each of its taps.
 macro_rules! group_3 {
@@ -32,10 +50,16 @@ macro_rules! group_3 {
     }};
 }
 
-/// An offset of a filter.
+/// An offset of a filter. One load brings four: loads are what the loops wait for.
 #[inline(always)]
 pub(super) fn offset(pairs: &[u32], i: usize) -> usize {
-    (pairs[i / 2] >> (i % 2 * 16) & 0xffff) as usize
+    let first = i / 4 * 2;
+    let four = match pairs.get(first..first + 2) {
+        // SAFETY: two words.
+        Some(two) => unsafe { two.as_ptr().cast::<u64>().read_unaligned() },
+        None => pairs[first].into(),
+    };
+    (four >> (i % 4 * 16) & 0xffff) as usize
 }
 
 /// The sums of a filter over the tables of a chunk, 3×3: two registers.

@@ -2,7 +2,9 @@
 //! shifted only when a chunk is done, so that no load leaves its cache line.
 
 use super::{
-    super::tables::{self, Apart, BLOCK, Follow, LANES, Line, Lookup, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3},
+    super::tables::{
+        self, Apart, BLOCK, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+    },
     avx2_tables::offset,
     build::build,
     bytes::{pool, requantize, sum_apart},
@@ -21,6 +23,22 @@ pub(super) struct Floats;
 
 /// Bytes, summed in words of 16 bits.
 pub(super) struct Words;
+
+impl PoolLines for Floats {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::pool_lines(lines, len, pairs) };
+    }
+}
+
+impl PoolLines for Words {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { tables::pool_lines(lines, len, pairs) };
+    }
+}
 
 /// The sums of a filter over the tables of a chunk, 3×3: one register for each column of the kernel.
 macro_rules! sum_3 {
