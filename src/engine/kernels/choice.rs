@@ -20,13 +20,13 @@ use std::{
 const TRIALS: usize = 2;
 /// Channels and filters of a trial, at most: what a kernel does once for all filters must not weigh more than it will.
 const CHANNELS: usize = 128;
-const FILTERS: usize = 512;
+const FILTERS: usize = 256;
 /// Positions of a trial, about: some rows, since tables above and below them are built for nothing.
 const POSITIONS: usize = 160;
 /// Runs of a trial, at most; the quickest counts.
 const RUNS: usize = 4;
 /// A kernel whose second run has taken so much longer than the quickest kernel's, in percent, is not timed again.
-const HOPELESS: u32 = 130;
+const HOPELESS: u32 = 120;
 
 /// The kernel of this name, or the quickest that runs here.
 pub(in crate::engine) fn choose(
