@@ -5,7 +5,8 @@
 
 use super::{
     super::tables::{
-        self, BLOCK, ENTRY_BYTES, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+        self, BLOCK, CHANNELS_1, CHANNELS_3, ENTRY_BYTES, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step,
+        Stored, TABLE_1, TABLE_3, offset,
     },
     dotprod,
 };
@@ -129,24 +130,17 @@ fn add<R: Register>(a: [R; REGISTERS], b: [R; REGISTERS]) -> [R; REGISTERS] {
     array::from_fn(|i| a[i].add(b[i]))
 }
 
-/// The first or the second offset of a pair. Written so that both are part of an addition.
-#[inline(always)]
-fn offset(pairs: &[u32], i: usize) -> usize {
-    let pair = pairs[i / 2] as usize;
-    if i.is_multiple_of(2) { pair & 0xffff } else { pair >> 16 }
-}
-
 /// The sums of a filter over the tables of a chunk, 3×3.
 ///
 /// # Safety
 /// The offsets lead into the tables.
 #[inline(always)]
-unsafe fn sum_3<R: Register, const GROUPS: usize>(tables: *const u8, pairs: &[u32]) -> [R; REGISTERS] {
+unsafe fn sum_3<R: Register, const GROUPS: usize>(tables: *const u8, words: &[u64]) -> [R; REGISTERS] {
     macro_rules! tap {
         ($i:expr) => {{
             let i: usize = $i;
             // SAFETY: promised by the caller.
-            unsafe { entry::<R, 3>(tables.add(i / 3 * TABLE_3 + offset(pairs, i)), i % 3) }
+            unsafe { entry::<R, 3>(tables.add(i / 3 * TABLE_3 + offset::<CHANNELS_3>(words, i)), i % 3) }
         }};
     }
     macro_rules! group {
@@ -165,13 +159,15 @@ unsafe fn sum_3<R: Register, const GROUPS: usize>(tables: *const u8, pairs: &[u3
 /// # Safety
 /// The offsets lead into the tables.
 #[inline(always)]
-unsafe fn sum_1<R: Register, const STEPS: usize>(tables: *const u8, pairs: &[u32]) -> [R; REGISTERS] {
+unsafe fn sum_1<R: Register, const STEPS: usize>(tables: *const u8, words: &[u64]) -> [R; REGISTERS] {
     macro_rules! step {
         ($first:expr) => {{
             macro_rules! group {
                 ($i:literal) => {
                     // SAFETY: promised by the caller.
-                    unsafe { entry::<R, 1>(tables.add(($first + $i) * TABLE_1 + offset(pairs, $first + $i)), 0) }
+                    unsafe {
+                        entry::<R, 1>(tables.add(($first + $i) * TABLE_1 + offset::<CHANNELS_1>(words, $first + $i)), 0)
+                    }
                 };
             }
             add(add(add(group!(0), group!(1)), group!(2)), group!(3))
@@ -200,22 +196,22 @@ impl<const TABLES: usize> Lookup for Floats<TABLES> {
         unsafe { tables::build::<f32, 16>(inputs, table) };
     }
 
-    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
         macro_rules! filters {
-            ($sum:ident, $count:literal, $pairs:literal) => {
-                for (pairs, sums) in pairs.as_chunks::<$pairs>().0.iter().zip(sums) {
+            ($sum:ident, $count:literal, $words:literal) => {
+                for (words, sums) in entries.as_chunks::<$words>().0.iter().zip(sums) {
                     // SAFETY: promised by the caller.
-                    join_floats(unsafe { $sum::<_, $count>(tables, pairs) }, sums);
+                    join_floats(unsafe { $sum::<_, $count>(tables, words) }, sums);
                 }
             };
         }
         match (step.kernel, step.groups) {
-            (1, 4) => filters!(sum_1, 1, 2),
-            (1, 8) => filters!(sum_1, 2, 4),
-            (1, _) => filters!(sum_1, 3, 6),
-            (_, 1) => filters!(sum_3, 1, 5),
-            _ => filters!(sum_3, 2, 9),
+            (1, 4) => filters!(sum_1, 1, 1),
+            (1, 8) => filters!(sum_1, 2, 1),
+            (1, _) => filters!(sum_1, 3, 1),
+            (_, 1) => filters!(sum_3, 1, 1),
+            _ => filters!(sum_3, 2, 2),
         }
     }
 
@@ -254,22 +250,28 @@ impl<const TABLES: usize> Lookup for Words<TABLES> {
         unsafe { tables::build::<i16, 32>(inputs, table) };
     }
 
-    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(
+        step: Step,
+        tables: *const Self::Line,
+        entries: &[u64],
+        partial: *mut Self::Line,
+        sums: &mut [Self::Sums],
+    ) {
         let tables = tables.cast::<u8>();
         macro_rules! filters {
-            ($sum:ident, $count:literal, $pairs:literal) => {
-                for (filter, (pairs, sums)) in pairs.as_chunks::<$pairs>().0.iter().zip(sums).enumerate() {
+            ($sum:ident, $count:literal, $words:literal) => {
+                for (filter, (words, sums)) in entries.as_chunks::<$words>().0.iter().zip(sums).enumerate() {
                     // SAFETY: promised by the caller.
-                    unsafe { join_words(step, $sum::<_, $count>(tables, pairs), partial.add(filter), sums) };
+                    unsafe { join_words(step, $sum::<_, $count>(tables, words), partial.add(filter), sums) };
                 }
             };
         }
         match (step.kernel, step.groups) {
-            (1, 4) => filters!(sum_1, 1, 2),
-            (1, 8) => filters!(sum_1, 2, 4),
-            (1, _) => filters!(sum_1, 3, 6),
-            (_, 1) => filters!(sum_3, 1, 5),
-            _ => filters!(sum_3, 2, 9),
+            (1, 4) => filters!(sum_1, 1, 1),
+            (1, 8) => filters!(sum_1, 2, 1),
+            (1, _) => filters!(sum_1, 3, 1),
+            (_, 1) => filters!(sum_3, 1, 1),
+            _ => filters!(sum_3, 2, 2),
         }
     }
 

@@ -37,8 +37,8 @@ pub(super) struct Binary<L, O> {
     kernel: usize,
     grouping: Grouping,
     spans: Vec<Vec<Piece>>,
-    /// Offsets of all filters in all chunks.
-    offsets: Vec<u32>,
+    /// Entries of all filters in all chunks.
+    entries: Vec<u64>,
     follow: Vec<Follow>,
     lines: Lines,
     rest: Option<Rest>,
@@ -48,13 +48,13 @@ pub(super) struct Binary<L, O> {
     lookup: PhantomData<(L, O)>,
 }
 
-/// A chunk and its offsets.
+/// A chunk and its entries.
 struct Piece {
     chunk: Chunk,
     /// Where those of filter 0 start, for the first set of rows.
     first: usize,
     /// Of a filter.
-    pairs: usize,
+    words: usize,
 }
 
 /// What an item needs besides the maps, on the stack of its thread.
@@ -91,7 +91,7 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         Self {
             grouping,
             spans: spans(grouping, filters, L::SPAN),
-            offsets: grouping.offsets(weights),
+            entries: grouping.entries(weights),
             follow: (0..filters).map(follow).collect(),
             rest: Rest::new(L::APART, lines.rest().to_vec(), weights, (&input, kernel)),
             lines,
@@ -153,19 +153,19 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
     /// The tables of the chunk were built, and there are as many partial sums as filters.
     unsafe fn add(
         &self,
-        &Piece { ref chunk, first, pairs }: &Piece,
+        &Piece { ref chunk, first, words }: &Piece,
         set: usize,
         (starts, ends): (bool, bool),
         filters: &Range<usize>,
         tables: *const L::Line,
         (partial, sums): (*mut L::Line, &mut [L::Sums]),
     ) {
-        let first = first + set * self.follow.len() * pairs;
-        let offsets = &self.offsets[first + filters.start * pairs..first + filters.end * pairs];
+        let first = first + set * self.follow.len() * words;
+        let entries = &self.entries[first + filters.start * words..first + filters.end * words];
         // Loops know how many tables there are in all.
         let step = Step { kernel: self.kernel, groups: chunk.groups / self.grouping.sets(), starts, ends };
         // SAFETY: promised by the caller; a kernel is only used where its instructions are.
-        unsafe { L::add(step, tables, offsets, partial, sums) };
+        unsafe { L::add(step, tables, entries, partial, sums) };
     }
 
     /// The tables of a chunk, `[group][ky]`, of a line whose windows start at some corner.
@@ -276,7 +276,7 @@ impl<L: Lookup, O: Stored> Work for Binary<L, O> {
 }
 
 /// Into how many runs the lines and into how many blocks the filters are cut: the sums of an item must fit its scratch, and
-/// the thread that has most to do should have little. Among equals, few items read the offsets less often.
+/// the thread that has most to do should have little. Among equals, few items read the entries less often.
 fn cut(lines: usize, filters: usize, threads: usize) -> (usize, usize) {
     let fewest = filters.div_ceil(FILTERS);
     let choices = (fewest..fewest + 4).flat_map(|blocks| {
@@ -298,10 +298,10 @@ fn spans(grouping: Grouping, filters: usize, most: usize) -> Vec<Vec<Piece>> {
     let mut inputs = 0;
     let mut spans: Vec<Vec<Piece>> = Vec::new();
     for chunk in grouping.chunks() {
-        let pairs = grouping.pairs(&chunk);
+        let words = grouping.words(&chunk);
         let added = chunk.channels.len() * grouping.kernel * grouping.kernel;
-        let piece = Piece { chunk, first, pairs };
-        first += filters * grouping.sets() * pairs;
+        let piece = Piece { chunk, first, words };
+        first += filters * grouping.sets() * words;
         match spans.last_mut() {
             Some(span) if inputs + added <= most => {
                 inputs += added;

@@ -1,24 +1,37 @@
 //! Weight bits as places in tables.
 //!
 //! A group is a few neighbouring channels; for each tap of the kernel, the weights of a group are the number of a table's
-//! entry, bit `i` that of channel `i`. The kernels read it as an offset in bytes, two at a time.
+//! entry, bit `i` that of channel `i`. Words hold so many numbers as fit, since loads are what the loops wait for: nine taps of
+//! a group of six channels, or twelve groups of five.
 
 use super::ENTRY_BYTES;
 use crate::{engine::memory::in_large_pages, model_file::BinaryWeights};
 use std::ops::Range;
 
 /// Channels of a group where the kernel is 3 wide: its tables serve three taps each, so large ones pay.
-pub(super) const CHANNELS_3: usize = 6;
+pub(in super::super) const CHANNELS_3: usize = 6;
 /// Channels of a group where the kernel is 1 wide.
-pub(super) const CHANNELS_1: usize = 5;
+pub(in super::super) const CHANNELS_1: usize = 5;
 /// What the number of groups of a chunk is a multiple of where the kernel is 1 wide.
 pub(in super::super) const STEP_1: usize = 4;
 /// Bytes of the tables of a chunk, at most.
 pub(super) const TABLES: usize = 24 << 10;
 /// Entries of the tables of a chunk, at most.
 pub(super) const ENTRIES: usize = TABLES / ENTRY_BYTES;
-/// Offsets of a filter in a chunk, at most.
-const PLACES: usize = 18;
+
+/// Numbers of a word, by the channels of a group.
+const fn numbers(width: usize) -> usize {
+    if width == CHANNELS_1 { 12 } else { 9 }
+}
+
+/// Where the entry of a number stands in its table, in bytes.
+#[inline(always)]
+pub(in super::super) fn offset<const WIDTH: usize>(words: &[u64], i: usize) -> usize {
+    let bits = i % numbers(WIDTH) * WIDTH;
+    // Bytes of an entry are a power of two.
+    let turned = words[i / numbers(WIDTH)].rotate_left(ENTRY_BYTES.ilog2()).rotate_right(bits as u32);
+    turned as usize & (((1 << WIDTH) - 1) * ENTRY_BYTES)
+}
 
 /// Channels that are summed from one set of tables.
 pub(super) struct Chunk {
@@ -70,51 +83,47 @@ impl Grouping {
         self.rows * self.kernel
     }
 
-    /// Pairs of offsets that a filter has in a chunk for each set of rows; half of the last one may be unused.
-    pub(super) fn pairs(self, chunk: &Chunk) -> usize {
-        (chunk.groups * self.taps()).div_ceil(2)
+    /// Words that a filter has in a chunk for each set of rows.
+    pub(super) fn words(self, chunk: &Chunk) -> usize {
+        (chunk.groups * self.taps()).div_ceil(numbers(self.width()))
     }
 
-    /// Offsets from the start of the tables of a group's row: `[chunk][set][filter][group][ky][kx]`, pairs in whole words.
-    pub(super) fn offsets(self, weights: &BinaryWeights) -> Vec<u32> {
+    /// Numbers of entries, `[chunk][set][filter][group][ky][kx]`, those of a filter in whole words.
+    pub(super) fn entries(self, weights: &BinaryWeights) -> Vec<u64> {
         let chunks = self.chunks();
-        let per_filter: usize = chunks.iter().map(|chunk| self.sets() * self.pairs(chunk)).sum();
+        let per_filter: usize = chunks.iter().map(|chunk| self.sets() * self.words(chunk)).sum();
         let filters = weights.filters();
-        let mut offsets = vec![0; per_filter * filters];
-        in_large_pages(&offsets);
+        let mut entries = vec![0; per_filter * filters];
+        in_large_pages(&entries);
         let mut row = vec![0; weights.bits.len() / filters.max(1) + 16];
         for filter in 0..filters {
             let bits = weights.row(filter);
             row[..bits.len()].copy_from_slice(bits);
             let mut first = 0;
             for chunk in &chunks {
-                let pairs = self.pairs(chunk);
+                let words = self.words(chunk);
                 for set in 0..self.sets() {
-                    self.chunk_offsets(&row, chunk, set, &mut offsets[first + filter * pairs..][..pairs]);
-                    first += filters * pairs;
+                    self.fill(&row, chunk, set, &mut entries[first + filter * words..][..words]);
+                    first += filters * words;
                 }
             }
         }
-        offsets
+        entries
     }
 
-    fn chunk_offsets(self, row: &[u8], chunk: &Chunk, set: usize, words: &mut [u32]) {
-        let taps = self.taps();
-        let mut places = [0u16; PLACES + 16];
+    /// The words of a filter, which are 0, for a chunk and a set of rows.
+    fn fill(self, row: &[u8], chunk: &Chunk, set: usize, words: &mut [u64]) {
+        let taps = self.kernel * self.kernel;
+        let width = self.taps() * self.width();
+        let groups_of_word = numbers(self.width()) / self.taps();
         for group in 0..chunk.groups {
             let first = chunk.channels.start + group * self.width();
             // Tables of channels that do not exist hold nothing but 0.
-            let bits = if first < chunk.channels.end { bits_from(row, first * self.kernel * self.kernel) } else { 0 };
-            let bits = bits >> (set * taps);
-            let group = &mut places[group * taps..];
-            match taps {
-                1 => group[0] = (bits as u16 & ((1 << CHANNELS_1) - 1)) * ENTRY_BYTES as u16,
-                // What is written past the last tap is the next group's, which comes later.
-                _ => group[..16].copy_from_slice(&by_tap(bits).map(|index| u16::from(index) * ENTRY_BYTES as u16)),
+            if first < chunk.channels.end {
+                let bits = bits_from(row, first * taps);
+                let numbers = if taps == 1 { bits } else { by_tap(bits) >> (set * width) };
+                words[group / groups_of_word] |= (numbers & ((1 << width) - 1)) << (group % groups_of_word * width);
             }
-        }
-        for (word, [a, b]) in words.iter_mut().zip(places.as_chunks().0) {
-            *word = u32::from(*a) | u32::from(*b) << 16;
         }
     }
 }
@@ -125,23 +134,19 @@ fn bits_from(row: &[u8], bit: usize) -> u64 {
     u64::from_le_bytes(*bytes) >> (bit % 8)
 }
 
-/// Six channels of nine bits as nine numbers of six bits, the first channel's lowest, and zeros: a register of bytes is
-/// doubled, and one bit for each tap added, channel after channel.
-fn by_tap(bits: u64) -> [u8; 16] {
-    let mut numbers = [0; 16];
-    for channel in (0..CHANNELS_3).rev() {
-        let taps = &SPREAD[bits as usize >> (9 * channel) & 511];
-        (0..16).for_each(|tap| numbers[tap] = 2 * numbers[tap] + taps[tap]);
-    }
-    numbers
+/// Six channels of nine bits as nine numbers of six bits, the first channel's lowest.
+fn by_tap(bits: u64) -> u64 {
+    let channels = (0..CHANNELS_3).map(|channel| SPREAD[(bits >> (9 * channel)) as usize & 511] << channel);
+    channels.fold(0, |numbers, channel| numbers | channel)
 }
 
-/// The bits of a number of nine bits, each as a byte.
-static SPREAD: [[u8; 16]; 512] = {
-    let mut spread = [[0; 16]; 512];
+/// The bits of a number of nine bits, six apart.
+static SPREAD: [u64; 512] = {
+    let mut spread = [0; 512];
     let mut place = 0;
     while place < 512 * 9 {
-        spread[place / 9][place % 9] = (((place / 9) >> (place % 9)) & 1) as u8;
+        let (number, bit) = (place / 9, place % 9);
+        spread[number] |= (number as u64 >> bit & 1) << (bit * CHANNELS_3);
         place += 1;
     }
     spread
@@ -154,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offsets_are_the_weights(
+        fn entries_are_the_weights(
             channels in 1usize..80, kernel in 0usize..3, small: bool, filters in 1usize..5, seed in 1u64..,
         ) {
             let tables = if small { 16 << 10 } else { TABLES };
@@ -170,26 +175,29 @@ mod tests {
                 })
                 .collect();
             let weights = BinaryWeights::pack(&latent, inputs, vec![1.0; filters], vec![0.0; filters]);
-            let offsets = grouping.offsets(&weights);
+            let entries = grouping.entries(&weights);
             let (mut first, mut seen) = (0, 0);
             for chunk in grouping.chunks() {
-                let pairs = grouping.pairs(&chunk);
+                let count = grouping.words(&chunk);
                 for (set, filter) in (0..kernel / rows).flat_map(|set| (0..filters).map(move |filter| (set, filter))) {
-                    let words = &offsets[first..][..pairs];
-                    first += pairs;
+                    let words = &entries[first..][..count];
+                    first += count;
                     for channel in chunk.channels.clone() {
                         let (group, bit) = ((channel - chunk.channels.start) / grouping.width(), (channel - chunk.channels.start) % grouping.width());
                         for tap in 0..rows * kernel {
                             let place = group * rows * kernel + tap;
-                            let offset = words[place / 2] >> (place % 2 * 16) & 0xffff;
-                            let positive = (offset / ENTRY_BYTES as u32) >> bit & 1 == 1;
+                            let offset = match kernel {
+                                1 => offset::<CHANNELS_1>(words, place),
+                                _ => offset::<CHANNELS_3>(words, place),
+                            };
+                            let positive = offset / ENTRY_BYTES >> bit & 1 == 1;
                             prop_assert_eq!(positive, weights.is_positive(filter, channel * taps + set * rows * kernel + tap));
                             seen += 1;
                         }
                     }
                 }
             }
-            prop_assert_eq!((first, seen), (offsets.len(), filters * inputs));
+            prop_assert_eq!((first, seen), (entries.len(), filters * inputs));
         }
     }
 }

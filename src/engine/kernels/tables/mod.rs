@@ -35,7 +35,7 @@ use std::marker::PhantomData;
 
 pub(super) use self::{
     dense::{BLOCK, LANES, Products},
-    index::STEP_1,
+    index::{CHANNELS_1, CHANNELS_3, STEP_1, offset},
     rest::Apart,
 };
 #[cfg(target_arch = "x86_64")]
@@ -240,9 +240,9 @@ pub(super) trait Lookup: PoolLines {
     /// Fills the table of some channels: `inputs` are where their lines start.
     unsafe fn build(inputs: &[*const Self::Input], table: *mut Self::Line);
 
-    /// Adds the entries of each filter. `tables` are those of the chunk, `[group][ky]`, and `pairs` its offsets for the
-    /// filters ([`index::Grouping::offsets`]). Sums start as zeros.
-    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]);
+    /// Adds the entries of each filter. `tables` are those of the chunk, `[group][ky]`, and `entries` what the filters find
+    /// there ([`index::Grouping::entries`]). Sums start as zeros.
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], partial: *mut Self::Line, sums: &mut [Self::Sums]);
 
     /// What follows the sums of a filter: writes the results of a line, and may write up to [`Lookup::LANES`] values.
     unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O);

@@ -3,7 +3,8 @@
 
 use super::{
     super::tables::{
-        self, Apart, BLOCK, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+        self, Apart, BLOCK, CHANNELS_1, CHANNELS_3, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored,
+        TABLE_1, TABLE_3, offset,
     },
     build::build,
     bytes::{pool, requantize, sum_apart},
@@ -50,22 +51,10 @@ macro_rules! group_3 {
     }};
 }
 
-/// An offset of a filter. One load brings four: loads are what the loops wait for.
-#[inline(always)]
-pub(super) fn offset(pairs: &[u32], i: usize) -> usize {
-    let first = i / 4 * 2;
-    let four = match pairs.get(first..first + 2) {
-        // SAFETY: two words.
-        Some(two) => unsafe { two.as_ptr().cast::<u64>().read_unaligned() },
-        None => pairs[first].into(),
-    };
-    (four >> (i % 4 * 16) & 0xffff) as usize
-}
-
 /// The sums of a filter over the tables of a chunk, 3×3: two registers.
 macro_rules! sum_3 {
-    ($groups:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
-        let offset = |i: usize| offset(&$pairs[..], i);
+    ($groups:ident, $tables:ident, $words:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
+        let offset = |i: usize| offset::<CHANNELS_3>(&$words[..], i);
         let (mut low, mut high) = ([$zero; 3], [$zero; 3]);
         macro_rules! add {
             ($column:literal, $entry:expr) => {{
@@ -84,13 +73,15 @@ macro_rules! sum_3 {
 
 /// The sums of a filter over the tables of a chunk, 1×1: two registers.
 macro_rules! sum_1 {
-    ($steps:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
+    ($steps:ident, $tables:ident, $word:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
         let (mut low, mut high) = ([$zero; 2], [$zero; 2]);
         for step in 0..$steps {
             let table = $tables.add(step * STEP_1 * TABLE_1);
             macro_rules! add {
                 ($chain:literal, $group:literal) => {{
-                    let entry = table.add($group * TABLE_1 + offset(&$pairs[..], step * STEP_1 + $group)).cast::<$value>();
+                    let entry = table
+                        .add($group * TABLE_1 + offset::<CHANNELS_1>(&[*$word], step * STEP_1 + $group))
+                        .cast::<$value>();
                     low[$chain] = $add(low[$chain], $load(entry.cast()));
                     high[$chain] = $add(high[$chain], $load(entry.add($second).cast()));
                 }};
@@ -121,10 +112,10 @@ impl Lookup for Floats {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, pairs, sums)) }
+        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, entries, sums)) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -135,11 +126,11 @@ impl Lookup for Floats {
     }
 }
 
-/// Fetches the offsets that stand so far after a filter's: those of the next chunk, which come from far away.
+/// Fetches the entries that stand so far after a filter's: those of the next chunk, which come from far away.
 #[inline(always)]
-pub(super) fn fetch(pairs: &[u32], ahead: usize) {
+pub(super) fn fetch<T>(entries: &T, ahead: usize) {
     // SAFETY: any address may be prefetched.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(pairs.as_ptr().wrapping_add(ahead).cast()) };
+    unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *entries).cast::<u64>().wrapping_add(ahead).cast()) };
 }
 
 /// [`Lookup::add`] of floats, 3×3.
@@ -147,17 +138,13 @@ pub(super) fn fetch(pairs: &[u32], ahead: usize) {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
-    tables: *const u8,
-    pairs: &[u32],
-    sums: &mut [Line<f32, 16>],
-) {
-    let ahead = pairs.len();
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (pairs, sums) in pairs.iter().zip(sums) {
-        fetch(pairs, ahead);
+unsafe fn add_floats_3<const GROUPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+    let ahead = entries.len();
+    let (entries, _) = entries.as_chunks::<GROUPS>();
+    for (words, sums) in entries.iter().zip(sums) {
+        fetch(words, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
-        let sum = unsafe { sum_3!(GROUPS, tables, pairs, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 6) };
+        let sum = unsafe { sum_3!(GROUPS, tables, words, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 6) };
         join_floats(sum, sums);
     }
 }
@@ -167,17 +154,12 @@ unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_floats_1<const STEPS: usize, const PAIRS: usize>(
-    tables: *const u8,
-    pairs: &[u32],
-    sums: &mut [Line<f32, 16>],
-) {
-    let ahead = pairs.len();
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (pairs, sums) in pairs.iter().zip(sums) {
-        fetch(pairs, ahead);
+unsafe fn add_floats_1<const STEPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+    let ahead = entries.len();
+    for (word, sums) in entries.iter().zip(sums) {
+        fetch(word, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
-        let sum = unsafe { sum_1!(STEPS, tables, pairs, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 8) };
+        let sum = unsafe { sum_1!(STEPS, tables, word, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 8) };
         join_floats(sum, sums);
     }
 }
@@ -213,10 +195,16 @@ impl Lookup for Words {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(
+        step: Step,
+        tables: *const Self::Line,
+        entries: &[u64],
+        partial: *mut Self::Line,
+        sums: &mut [Self::Sums],
+    ) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, pairs, partial, sums)) }
+        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, entries, partial, sums)) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -237,18 +225,18 @@ impl Lookup for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
+unsafe fn add_words_3<const GROUPS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
-    pairs: &[u32],
+    entries: &[u64],
     partial: *mut Line<i16, 32>,
     sums: &mut [Line<i32, 32>],
 ) {
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+    let (entries, _) = entries.as_chunks::<GROUPS>();
+    for (filter, (words, sums)) in entries.iter().zip(sums).enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
-            let sum = sum_3!(GROUPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 14);
+            let sum = sum_3!(GROUPS, tables, words, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 14);
             join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }
@@ -259,18 +247,17 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: boo
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
+unsafe fn add_words_1<const STEPS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
-    pairs: &[u32],
+    entries: &[u64],
     partial: *mut Line<i16, 32>,
     sums: &mut [Line<i32, 32>],
 ) {
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+    for (filter, (word, sums)) in entries.iter().zip(sums).enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
-            let sum = sum_1!(STEPS, tables, pairs, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 16);
+            let sum = sum_1!(STEPS, tables, word, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 16);
             join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }

@@ -3,9 +3,10 @@
 
 use super::{
     super::tables::{
-        self, Apart, BLOCK, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored, TABLE_1, TABLE_3,
+        self, Apart, BLOCK, CHANNELS_1, CHANNELS_3, Follow, LANES, Line, Lookup, PoolLines, Products, STEP_1, Step, Stored,
+        TABLE_1, TABLE_3, offset,
     },
-    avx2_tables::offset,
+    avx2_tables::fetch,
     build::build,
     bytes::{pool, requantize, sum_apart},
     steps::{by_shape, by_shape_and_span},
@@ -42,8 +43,8 @@ impl PoolLines for Words {
 
 /// The sums of a filter over the tables of a chunk, 3×3: one register for each column of the kernel.
 macro_rules! sum_3 {
-    ($groups:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident) => {{
-        let offset = |i: usize| offset(&$pairs[..], i);
+    ($groups:ident, $tables:ident, $words:ident, $zero:expr, $add:ident, $load:ident) => {{
+        let offset = |i: usize| offset::<CHANNELS_3>(&$words[..], i);
         let mut sums = [$zero; 3];
         macro_rules! row {
             ($table:literal) => {{
@@ -67,13 +68,13 @@ macro_rules! sum_3 {
 
 /// The sums of a filter over the tables of a chunk, 1×1.
 macro_rules! sum_1 {
-    ($steps:ident, $tables:ident, $pairs:ident, $zero:expr, $add:ident, $load:ident) => {{
+    ($steps:ident, $tables:ident, $word:ident, $zero:expr, $add:ident, $load:ident) => {{
         let mut sums = [$zero; 2];
         for step in 0..$steps {
             let table = $tables.add(step * STEP_1 * TABLE_1);
             macro_rules! add {
                 ($chain:literal, $group:literal) => {{
-                    let entry = table.add($group * TABLE_1 + offset(&$pairs[..], step * STEP_1 + $group));
+                    let entry = table.add($group * TABLE_1 + offset::<CHANNELS_1>(&[*$word], step * STEP_1 + $group));
                     sums[$chain] = $add(sums[$chain], $load(entry.cast()));
                 }};
             }
@@ -103,10 +104,10 @@ impl Lookup for Floats {
     }
 
     #[target_feature(enable = "avx512f,fma")]
-    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: &mut [Self::Sums]) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, pairs, sums)) }
+        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, entries, sums)) }
     }
 
     #[target_feature(enable = "avx512f,fma")]
@@ -121,17 +122,13 @@ impl Lookup for Floats {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f")]
-unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
-    tables: *const u8,
-    pairs: &[u32],
-    sums: &mut [Line<f32, 16>],
-) {
-    let ahead = pairs.len();
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (pairs, sums) in pairs.iter().zip(sums) {
-        super::avx2_tables::fetch(pairs, ahead);
+unsafe fn add_floats_3<const GROUPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+    let ahead = entries.len();
+    let (entries, _) = entries.as_chunks::<GROUPS>();
+    for (words, sums) in entries.iter().zip(sums) {
+        fetch(words, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
-        let [a, b, c] = unsafe { sum_3!(GROUPS, tables, pairs, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
+        let [a, b, c] = unsafe { sum_3!(GROUPS, tables, words, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
         let (b, c) = (_mm512_castps_si512(b), _mm512_castps_si512(c));
         let b = _mm512_castsi512_ps(_mm512_alignr_epi32::<1>(b, b));
         let c = _mm512_castsi512_ps(_mm512_alignr_epi32::<2>(c, c));
@@ -144,17 +141,12 @@ unsafe fn add_floats_3<const GROUPS: usize, const PAIRS: usize>(
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f")]
-unsafe fn add_floats_1<const STEPS: usize, const PAIRS: usize>(
-    tables: *const u8,
-    pairs: &[u32],
-    sums: &mut [Line<f32, 16>],
-) {
-    let ahead = pairs.len();
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (pairs, sums) in pairs.iter().zip(sums) {
-        super::avx2_tables::fetch(pairs, ahead);
+unsafe fn add_floats_1<const STEPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+    let ahead = entries.len();
+    for (word, sums) in entries.iter().zip(sums) {
+        fetch(word, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
-        let sum = unsafe { sum_1!(STEPS, tables, pairs, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
+        let sum = unsafe { sum_1!(STEPS, tables, word, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
         join_floats(sum, sums);
     }
 }
@@ -187,10 +179,16 @@ impl Lookup for Words {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
-    unsafe fn add(step: Step, tables: *const Self::Line, pairs: &[u32], partial: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(
+        step: Step,
+        tables: *const Self::Line,
+        entries: &[u64],
+        partial: *mut Self::Line,
+        sums: &mut [Self::Sums],
+    ) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, pairs, partial, sums)) }
+        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, entries, partial, sums)) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
@@ -210,9 +208,9 @@ impl Lookup for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
+unsafe fn add_words_3<const GROUPS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
-    pairs: &[u32],
+    entries: &[u64],
     partial: *mut Line<i16, 32>,
     sums: &mut [Line<i32, 32>],
 ) {
@@ -220,12 +218,12 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: boo
     // SAFETY: 32 words.
     let next = unsafe { _mm512_loadu_si512(next.as_ptr().cast()) };
     let after_next = _mm512_permutexvar_epi16(next, next);
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+    let (entries, _) = entries.as_chunks::<GROUPS>();
+    for (filter, (words, sums)) in entries.iter().zip(sums).enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm512_load_si512(at);
-            let [a, b, c] = sum_3!(GROUPS, tables, pairs, _mm512_setzero_si512(), _mm512_add_epi16, load);
+            let [a, b, c] = sum_3!(GROUPS, tables, words, _mm512_setzero_si512(), _mm512_add_epi16, load);
             let (b, c) = (_mm512_permutexvar_epi16(next, b), _mm512_permutexvar_epi16(after_next, c));
             join_words::<STARTS, ENDS>(_mm512_add_epi16(_mm512_add_epi16(a, b), c), partial.add(filter), sums);
         }
@@ -237,18 +235,17 @@ unsafe fn add_words_3<const GROUPS: usize, const PAIRS: usize, const STARTS: boo
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn add_words_1<const STEPS: usize, const PAIRS: usize, const STARTS: bool, const ENDS: bool>(
+unsafe fn add_words_1<const STEPS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
-    pairs: &[u32],
+    entries: &[u64],
     partial: *mut Line<i16, 32>,
     sums: &mut [Line<i32, 32>],
 ) {
-    let (pairs, _) = pairs.as_chunks::<PAIRS>();
-    for (filter, (pairs, sums)) in pairs.iter().zip(sums).enumerate() {
+    for (filter, (word, sums)) in entries.iter().zip(sums).enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm512_load_si512(at);
-            let sum = sum_1!(STEPS, tables, pairs, _mm512_setzero_si512(), _mm512_add_epi16, load);
+            let sum = sum_1!(STEPS, tables, word, _mm512_setzero_si512(), _mm512_add_epi16, load);
             join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
         }
     }

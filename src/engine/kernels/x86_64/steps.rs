@@ -1,15 +1,15 @@
 //! Which loop sums a step of tables: what both kernels of tables choose on x86-64.
 
-/// Calls the loop for the shape of a step's tables, `$one` for 1×1 and `$three` for 3×3. Its first constants are the steps or
-/// groups of a chunk and the pairs of offsets of a filter.
+/// Calls the loop for the shape of a step's tables, `$one` for 1×1 and `$three` for 3×3. Its first constant is the number of
+/// steps or groups of a chunk.
 macro_rules! by_shape {
     ($step:ident, $one:ident, $three:ident, [$($more:literal)*], $arguments:tt) => {
         match ($step.kernel, $step.groups) {
-            (1, 4) => $one::<1, 2, $($more),*>$arguments,
-            (1, 8) => $one::<2, 4, $($more),*>$arguments,
-            (1, _) => $one::<3, 6, $($more),*>$arguments,
-            (_, 1) => $three::<1, 5, $($more),*>$arguments,
-            _ => $three::<2, 9, $($more),*>$arguments,
+            (1, 4) => $one::<1, $($more),*>$arguments,
+            (1, 8) => $one::<2, $($more),*>$arguments,
+            (1, _) => $one::<3, $($more),*>$arguments,
+            (_, 1) => $three::<1, $($more),*>$arguments,
+            _ => $three::<2, $($more),*>$arguments,
         }
     };
 }
