@@ -10,7 +10,7 @@ mod scores;
 mod table;
 
 pub use gap::{Gains, Gap};
-pub use plan::{EvaluationSet, Plan, PlanError, Trial};
+pub use plan::{EvaluationSet, Plan, PlanError, TeacherRun, Trial};
 pub use plot::plot;
 pub use scores::{Score, Scores};
 pub use table::Table;
@@ -26,6 +26,7 @@ use std::{
     fs, io,
     num::NonZero,
     path::{Path, PathBuf},
+    process,
     str::FromStr,
 };
 use thiserror::Error;
@@ -129,7 +130,9 @@ pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share, devices: &[C
         let started = folder.join(training::RECIPE).exists();
         let recipe = with_teacher(trial, trials, out)?;
         training::train_on(devices, &recipe, &folder, started)?;
-        write(&folder, &scores::measure(&folder, &recipe, &plan.evaluation)?)?;
+        let scores = scores::measure(&folder, &recipe, &plan.evaluation)?;
+        let text = serde_json::to_string_pretty(&scores).expect("scores are plain values");
+        write(&folder.join(SCORES), text.as_bytes())?;
     }
     Ok(())
 }
@@ -137,7 +140,9 @@ pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share, devices: &[C
 /// The recipe of a run; a teacher that is another run is written as ONNX beside that run's scores.
 fn with_teacher(trial: &Trial, trials: &[Trial], out: &Path) -> Result<Recipe, AblationError> {
     let mut recipe = trial.recipe.clone();
-    let is_teacher = |other: &&Trial| Some(&other.variant) == trial.taught_by.as_ref() && other.seed == trial.seed;
+    let is_teacher = |other: &&Trial| {
+        trial.taught_by.as_ref().is_some_and(|run| other.variant == run.variant && other.seed == run.seed)
+    };
     if let Some(teacher) = trials.iter().find(is_teacher) {
         let run = folder(out, teacher);
         if !run.join(SCORES).exists() {
@@ -145,7 +150,7 @@ fn with_teacher(trial: &Trial, trials: &[Trial], out: &Path) -> Result<Recipe, A
         }
         let model = packing::in_full_precision(&run, &teacher.recipe, recipe.windows()[0])?;
         let file = run.join("teacher.onnx");
-        fs::write(&file, onnx::export(&model, onnx::Outputs::Last)?).map_err(AblationError::file(&file))?;
+        write(&file, &onnx::export(&model, onnx::Outputs::Last)?)?;
         recipe.set_teacher(&file);
     }
     Ok(recipe)
@@ -172,12 +177,11 @@ fn folder(out: &Path, trial: &Trial) -> PathBuf {
     out.join(&trial.variant).join(format!("seed-{}", trial.seed))
 }
 
-/// Whole or not at all.
-fn write(folder: &Path, scores: &Scores) -> Result<(), AblationError> {
-    let (path, part) = (folder.join(SCORES), folder.join("scores.json.part"));
-    let text = serde_json::to_string_pretty(scores).expect("scores are plain values");
-    fs::write(&part, text).map_err(AblationError::file(&part))?;
-    fs::rename(&part, &path).map_err(AblationError::file(&path))
+/// Whole or not at all, though another share of the ablation may write the same file.
+fn write(path: &Path, contents: &[u8]) -> Result<(), AblationError> {
+    let part = path.with_extension(format!("{}.part", process::id()));
+    fs::write(&part, contents).map_err(AblationError::file(&part))?;
+    fs::rename(&part, path).map_err(AblationError::file(path))
 }
 
 #[cfg(test)]

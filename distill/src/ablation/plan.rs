@@ -22,7 +22,8 @@ pub struct Plan {
     #[serde(default)]
     pub taps: Option<String>,
     /// Variants by name: what each changes of the recipe. A mapping changes key by key, anything else replaces. The
-    /// key `taught_by` names an earlier variant of full precision, whose run with the same seed becomes the teacher.
+    /// key `taught_by` names an earlier variant of full precision, whose run with the same seed becomes the teacher, or that
+    /// with a given seed.
     #[serde(default)]
     pub variants: Mapping,
     /// Two variants between which the others are placed in a table of its own.
@@ -105,15 +106,43 @@ pub struct Trial {
     pub seed: u64,
     /// The changed recipe.
     pub recipe: Recipe,
-    /// The variant whose run with the same seed is the teacher, in place of the recipe's file.
-    pub taught_by: Option<String>,
+    /// The run that is the teacher, in place of the recipe's file.
+    pub taught_by: Option<TeacherRun>,
+}
+
+/// A run that teaches another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TeacherRun {
+    /// Name of its variant.
+    pub variant: String,
+    /// Its seed.
+    pub seed: u64,
 }
 
 /// A variant before it is read as a recipe.
 struct Variant {
     name: String,
     recipe: Value,
-    taught_by: Option<String>,
+    taught_by: Option<TaughtBy>,
+}
+
+/// What teaches a variant.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum TaughtBy {
+    /// The run of this variant with the same seed.
+    Variant(String),
+    /// One run, whatever the seed.
+    Run { variant: String, seed: u64 },
+}
+
+impl TaughtBy {
+    fn with_seed(&self, seed: u64) -> TeacherRun {
+        match self {
+            Self::Variant(variant) => TeacherRun { variant: variant.clone(), seed },
+            Self::Run { variant, seed } => TeacherRun { variant: variant.clone(), seed: *seed },
+        }
+    }
 }
 
 /// The key of a variant that names its teacher among the variants.
@@ -162,7 +191,7 @@ impl Plan {
                 let seeded = merge(recipe.clone(), Value::Mapping([("seed".into(), seed.into())].into_iter().collect()));
                 let recipe = Recipe::from_value(seeded, path)
                     .map_err(|source| PlanError::Variant { variant: name.clone(), source })?;
-                let trial = Trial { variant: name.clone(), seed, recipe, taught_by: taught_by.clone() };
+                let trial = Trial { variant: name.clone(), seed, recipe, taught_by: taught_by.as_ref().map(|by| by.with_seed(seed)) };
                 check_teacher(&trial, &trials)?;
                 trials.push(trial);
             }
@@ -181,11 +210,11 @@ impl Plan {
             };
             let mut change = change.clone();
             let taught_by = change.as_mapping_mut().and_then(|change| change.remove(TAUGHT_BY));
-            let taught_by = taught_by.map(|teacher| teacher.as_str().unwrap_or_default().to_owned());
+            let taught_by = taught_by.map(serde_yaml::from_value).transpose().map_err(|_| no_teacher(name))?;
             let mut recipe = merge(base.clone(), change);
-            if let (Some(teacher), Some(recipe)) = (&taught_by, recipe.as_mapping_mut()) {
+            if let (Some(_), Some(recipe)) = (&taught_by, recipe.as_mapping_mut()) {
                 // Only a name so far: where the file will lie is known once the ablation runs.
-                let file = Value::Mapping([("file".into(), teacher.as_str().into())].into_iter().collect());
+                let file = Value::Mapping([("file".into(), "teacher.onnx".into())].into_iter().collect());
                 recipe.insert("teacher".into(), file);
             }
             variants.push(Variant { name: name.to_owned(), recipe, taught_by });
@@ -207,13 +236,17 @@ fn is_folder_name(name: &str) -> bool {
 
 /// A variant can only be taught by one that is trained before it and ends in full precision.
 fn check_teacher(trial: &Trial, earlier: &[Trial]) -> Result<(), PlanError> {
-    let Some(name) = &trial.taught_by else { return Ok(()) };
+    let Some(TeacherRun { variant, seed }) = &trial.taught_by else { return Ok(()) };
     let full = |trial: &Trial| trial.recipe.stages.last().is_some_and(|stage| stage.binary == BinaryLayers::None);
-    if earlier.iter().any(|teacher| teacher.variant == *name && teacher.seed == trial.seed && full(teacher)) {
-        return Ok(());
+    match earlier.iter().any(|teacher| teacher.variant == *variant && teacher.seed == *seed && full(teacher)) {
+        true => Ok(()),
+        false => Err(no_teacher(&trial.variant)),
     }
-    let key = format!("variants.{}.{TAUGHT_BY}", trial.variant);
-    Err(PlanError::Key { key, reason: format!("'{name}' is no earlier variant whose last stage has 'binary: none'") })
+}
+
+fn no_teacher(variant: &str) -> PlanError {
+    let reason = "an earlier variant whose last stage has 'binary: none', or {variant: NAME, seed: N} with an earlier seed or this";
+    PlanError::Key { key: format!("variants.{variant}.{TAUGHT_BY}"), reason: reason.into() }
 }
 
 /// A variant without taps, with each by itself, and with the first ones.
@@ -328,15 +361,18 @@ evaluation: [{name: test, path: set}]
         };
         let taught = |plan: Plan| plan.trials().unwrap().into_iter().map(|trial| trial.taught_by).collect::<Vec<_>>();
         let both = || plan(&format!("{}, {own}", full("none")));
-        let by = |full: bool| full.then(|| "full".to_owned());
-        assert_eq!(taught(both()), [false, true, false, true].map(by));
+        let by = |seed: u64| (seed > 0).then(|| TeacherRun { variant: "full".into(), seed });
+        assert_eq!(taught(both()), [0, 1, 0, 2].map(by));
         let of_taps = Plan { seeds: vec![1], taps: Some("own".into()), ..both() };
-        assert_eq!(taught(of_taps), [false, true, false, true, true, true, true].map(by));
+        assert_eq!(taught(of_taps), [0, 1, 0, 1, 1, 1, 1].map(by));
+        let of_first = plan(&format!("{}, own: {{taught_by: {{variant: full, seed: 1}}}}", full("none")));
+        assert_eq!(taught(of_first), [0, 1, 0, 1].map(by));
 
         let late = format!("{own}, {}", full("none"));
         let binary = format!("{}, {own}", full("all"));
         let nobody = format!("{}, own: {{taught_by: 3}}", full("none"));
-        for variants in [late, binary, nobody] {
+        let later = format!("{}, own: {{taught_by: {{variant: full, seed: 2}}}}", full("none"));
+        for variants in [late, binary, nobody, later] {
             let message = plan(&variants).trials().unwrap_err().to_string();
             assert!(message.starts_with("variants.own.taught_by") && message.contains("binary: none"), "{message}");
         }
