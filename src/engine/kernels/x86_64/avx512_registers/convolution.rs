@@ -48,12 +48,12 @@ pub(super) struct Registers<S> {
 
 impl<S: Shape> Registers<S> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { weights, epilogue, input, output, .. } = convolution;
+        let Convolution { weights, epilogue, input, output, threads, .. } = convolution;
         let Weights::Bits(bits) = weights else { unreachable!("tables are looked up by bits") };
         let window = Window { kernel: S::KERNEL, channels: input.shape.channels };
         let chunks = Chunk::all::<S>(window.channels);
         let blocks = bits.filters().div_ceil(LANES * S::COLUMNS);
-        let regions = Regions::new::<S>(&output, &chunks, blocks);
+        let regions = Regions::new::<S>(&output, &chunks, blocks, threads);
         let indexes = Indexes::new::<S>(bits, &chunks);
         // Tables sum `x − MIDDLE`, over inputs that do not exist too: 0 times −1.
         let missing = (window.channels.next_multiple_of(GROUP) * S::KERNEL * S::KERNEL - window.inputs()) as i32;

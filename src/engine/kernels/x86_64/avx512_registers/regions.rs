@@ -26,8 +26,8 @@ const ROWS: usize = 13;
 const LINE: usize = 64;
 /// Groups of tables stand an odd multiple of so many lines apart, so that they do not compete for the same places in a cache.
 const SPREAD: usize = 4;
-/// Regions and parts of a layer, at least, so that threads share them.
-const ITEMS: usize = 4;
+/// What building a table takes, in lookups; about.
+const BUILD: usize = 10;
 
 /// Some groups of channels, whose tables are at hand together.
 pub(super) struct Chunk {
@@ -51,6 +51,7 @@ impl Chunk {
 }
 
 /// The regions of a layer.
+#[derive(Clone, Copy)]
 pub(super) struct Regions {
     width: usize,
     height: usize,
@@ -88,10 +89,29 @@ pub(super) struct Tile {
 }
 
 impl Regions {
-    /// `chunks` and `blocks` of filters are those of the layer.
-    pub(super) fn new<S: Shape>(output: &Map, chunks: &[Chunk], blocks: usize) -> Self {
+    /// `chunks` and `blocks` of filters are those of the layer. It is cut so that the thread that has most to do has little,
+    /// and among equals into few pieces.
+    pub(super) fn new<S: Shape>(output: &Map, chunks: &[Chunk], blocks: usize, threads: usize) -> Self {
+        let fewest = (blocks * S::COLUMNS * LANES).div_ceil(FILTERS);
+        let choices = (fewest..fewest + threads).flat_map(|parts| {
+            let coarse = Self::cut::<S>(output, chunks, blocks, parts);
+            let bands = coarse.bands..=(coarse.bands + threads - 1).min(coarse.height).max(coarse.bands);
+            bands.map(move |bands| Self { bands, ..coarse })
+        });
+        let most_to_do = |regions: &Self| {
+            let items = regions.count() * regions.parts;
+            let lookups = regions.blocks * S::COLUMNS * S::KERNEL * S::KERNEL;
+            let items_of_thread = items.div_ceil(threads);
+            let rows = (regions.height * items_of_thread).div_ceil(regions.bands);
+            let of_column = rows * (lookups + BUILD) + items_of_thread * (S::KERNEL - 1) * BUILD;
+            (of_column * regions.width.div_ceil(regions.strips), items)
+        };
+        choices.min_by_key(most_to_do).expect("there are choices")
+    }
+
+    /// As few pieces as fit what a thread has at hand, with so many parts of the filters.
+    fn cut<S: Shape>(output: &Map, chunks: &[Chunk], blocks: usize, parts: usize) -> Self {
         let (width, height) = (output.shape.width, output.shape.height);
-        let parts = (blocks * S::COLUMNS * LANES).div_ceil(FILTERS);
         let (blocks, all) = (blocks.div_ceil(parts), blocks);
         let parts = all.div_ceil(blocks);
 
@@ -111,7 +131,7 @@ impl Regions {
         let columns = width.div_ceil(strips);
         let room = |(long, short): (usize, usize)| (long + short) * S::TILE;
         let rows = (most / room(row::<S>(columns)).max(room(row::<S>(width / strips)))).clamp(1, ROWS);
-        let bands = height.div_ceil(rows).max(ITEMS.div_ceil(strips * parts).min(height));
+        let bands = height.div_ceil(rows);
         let (ring, places) = match S::KERNEL {
             1 => (S::TILE, S::TILE),
             _ => (window(columns).max(RING), window(columns).max(RING) + run - 1),
