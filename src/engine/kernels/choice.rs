@@ -20,13 +20,13 @@ use std::{
 const TRIALS: usize = 2;
 /// Channels and filters of a trial, at most: what a kernel does once for all filters must not weigh more than it will.
 const CHANNELS: usize = 128;
-const FILTERS: usize = 256;
+const FILTERS: usize = 512;
 /// Positions of a trial, about: some rows, since tables above and below them are built for nothing.
 const POSITIONS: usize = 160;
 /// Runs of a trial, at most; the quickest counts.
 const RUNS: usize = 4;
 /// A kernel whose second run has taken so much longer than the quickest kernel's, in percent, is not timed again.
-const HOPELESS: u32 = 120;
+const HOPELESS: u32 = 115;
 
 /// The kernel of this name, or the quickest that runs here.
 pub(in crate::engine) fn choose(
@@ -79,8 +79,8 @@ fn worth_timing(kernels: &[&'static dyn Kernel]) -> Vec<&'static dyn Kernel> {
     for &kernel in kernels {
         let loses = worth.iter().any(|other| match other.family() {
             Family::Tiles => true,
-            Family::Vectors => kernel.family() == Family::Vectors,
             Family::Other => false,
+            family => kernel.family() == family,
         });
         if !loses {
             worth.push(kernel);

@@ -70,14 +70,17 @@ pub(super) trait Kernel: Sync {
     fn max_pool(&self, input: Map, output: Map) -> Box<dyn Work>;
 }
 
-/// Kernels between which the choice is clear without timing them.
+/// Kernels between some of which the choice is clear without timing them.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "elsewhere all have to be timed"))]
 pub(super) enum Family {
     /// Dot products in tiles: no other is faster.
     Tiles,
-    /// Dot products of vectors: the larger the vectors, the faster. They stand in that order.
-    Vectors,
-    /// Those that have to be timed.
+    /// Dot products of vectors. The larger the vectors, the faster; they stand in that order.
+    Dots,
+    /// Tables of vectors, likewise.
+    Tables,
+    /// One that has to be timed.
     Other,
 }
 

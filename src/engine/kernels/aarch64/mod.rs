@@ -7,7 +7,7 @@ mod peak;
 mod tables;
 
 use super::{
-    Kernel,
+    Family, Kernel,
     tables::{Stored, TableKernel},
 };
 use i8mm::I8mm;
@@ -18,8 +18,8 @@ pub(super) use peak::bursts;
 /// The kernels, the preferred first.
 pub(super) const KERNELS: &[&dyn Kernel] = &[
     &I8mm,
-    &TableKernel::<Floats<LARGE>, Words<LARGE>>::new("neon-tables", tables::available),
-    &TableKernel::<Floats<SMALL>, Words<SMALL>>::new("neon-small-tables", tables::available),
+    &TableKernel::<Floats<LARGE>, Words<LARGE>>::new("neon-tables", Family::Other, tables::available),
+    &TableKernel::<Floats<SMALL>, Words<SMALL>>::new("neon-small-tables", Family::Other, tables::available),
 ];
 
 /// Scale, bias and activation of the sums of some filters, as the compiler vectorises them.

@@ -190,7 +190,7 @@ mod tests {
                                 1 => offset::<CHANNELS_1>(words, place),
                                 _ => offset::<CHANNELS_3>(words, place),
                             };
-                            let positive = offset / ENTRY_BYTES >> bit & 1 == 1;
+                            let positive = (offset / ENTRY_BYTES) >> bit & 1 == 1;
                             prop_assert_eq!(positive, weights.is_positive(filter, channel * taps + set * rows * kernel + tap));
                             seen += 1;
                         }

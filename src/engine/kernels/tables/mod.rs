@@ -19,7 +19,7 @@ mod index;
 mod lines;
 mod rest;
 
-use super::{Convolution, Kernel, Work};
+use super::{Convolution, Family, Kernel, Work};
 use crate::{
     engine::{
         Mode,
@@ -416,13 +416,14 @@ pub(super) fn pair([first, second]: [i16; 2]) -> i32 {
 /// Tables for binary weights, products for full-precision ones; `Floats` in f32 mode, `Words` in int8 mode.
 pub(super) struct TableKernel<Floats, Words> {
     name: &'static str,
+    family: Family,
     available: fn() -> bool,
     lookups: PhantomData<(Floats, Words)>,
 }
 
 impl<Floats, Words> TableKernel<Floats, Words> {
-    pub(super) const fn new(name: &'static str, available: fn() -> bool) -> Self {
-        Self { name, available, lookups: PhantomData }
+    pub(super) const fn new(name: &'static str, family: Family, available: fn() -> bool) -> Self {
+        Self { name, family, available, lookups: PhantomData }
     }
 }
 
@@ -437,6 +438,10 @@ where
 
     fn runs(&self, _: Mode) -> bool {
         (self.available)()
+    }
+
+    fn family(&self) -> Family {
+        self.family
     }
 
     fn layout(&self) -> Layout {

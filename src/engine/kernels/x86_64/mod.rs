@@ -39,8 +39,12 @@ pub(super) const KERNELS: &[&dyn Kernel] = &[
     &DotKernel::<avx512::Bytes, avx512::Words>::new("avx512-vnni", avx512::available),
     &DotKernel::<avx2::VnniBytes, avx2::Words>::new("avx-vnni", avx2::vnni_available),
     &DotKernel::<avx2::Bytes, avx2::Words>::new("avx2", avx2::available),
-    &TableKernel::<avx512_tables::Floats, avx512_tables::Words>::new("avx512-tables", avx512_tables::available),
-    &TableKernel::<avx2_tables::Floats, avx2_tables::Words>::new("avx2-tables", avx2::available),
+    &TableKernel::<avx512_tables::Floats, avx512_tables::Words>::new(
+        "avx512-tables",
+        Family::Tables,
+        avx512_tables::available,
+    ),
+    &TableKernel::<avx2_tables::Floats, avx2_tables::Words>::new("avx2-tables", Family::Tables, avx2::available),
 ];
 
 /// int8 mode by dot products: of `Bytes` for binary weights, of `Words` for full-precision ones.
@@ -66,7 +70,7 @@ impl<Bytes: Dot, Words: Dot> Kernel for DotKernel<Bytes, Words> {
     }
 
     fn family(&self) -> Family {
-        Family::Vectors
+        Family::Dots
     }
 
     fn layout(&self) -> Layout {
