@@ -60,7 +60,7 @@ pub struct Options {
     pub threads: usize,
     /// Name of a kernel, one of [`kernels()`]; without it, the best one for this CPU.
     pub kernel: Option<String>,
-    /// Keep the output of every layer for [`Session::layer`], which takes more memory.
+    /// Keep the output of every layer for [`Session::layer`], which takes more memory; floats may be summed in another order.
     pub keep_layers: bool,
 }
 

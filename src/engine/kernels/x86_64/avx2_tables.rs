@@ -8,6 +8,7 @@ use super::{
     },
     build::build,
     bytes::{pool, requantize, sum_apart},
+    shared::{lookup_floats, lookup_words, pool_lines, products_floats, products_words},
     steps::{by_shape, by_shape_and_span},
 };
 use crate::engine::arithmetic::Weights;
@@ -19,21 +20,8 @@ pub(super) struct Floats;
 /// Bytes, summed in words of 16 bits.
 pub(super) struct Words;
 
-impl PoolLines for Floats {
-    #[target_feature(enable = "avx2")]
-    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
-        // SAFETY: promised by the caller.
-        unsafe { tables::pool_lines(lines, len, pairs) };
-    }
-}
-
-impl PoolLines for Words {
-    #[target_feature(enable = "avx2")]
-    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
-        // SAFETY: promised by the caller.
-        unsafe { tables::pool_lines(lines, len, pairs) };
-    }
-}
+pool_lines!(Floats, "avx2,fma");
+pool_lines!(Words, "avx2,fma");
 
 /// Adds the entries of one group of a 3×3 kernel: `$add!(tap, column, address)` for each of its taps.
 macro_rules! group_3 {
@@ -96,20 +84,7 @@ macro_rules! sum_1 {
 }
 
 impl Lookup for Floats {
-    type Input = f32;
-    type Line = Line<f32, 16>;
-    type Sums = Line<f32, 16>;
-
-    const LANES: usize = 16;
-    const NOTHING: f32 = 0.0;
-    const SPAN: usize = 0;
-    const OFFSET: i32 = 0;
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn build(inputs: &[*const f32], table: *mut Self::Line) {
-        // SAFETY: promised by the caller.
-        unsafe { build::<f32, 16>(inputs, table) };
-    }
+    lookup_floats!("avx2,fma");
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: &mut [Self::Sums]) {
@@ -177,22 +152,10 @@ fn join_floats(sum: [__m256; 2], sums: &mut Line<f32, 16>) {
 }
 
 impl Lookup for Words {
-    type Input = u8;
-    type Line = Line<i16, 32>;
-    type Sums = Line<i32, 32>;
+    lookup_words!("avx2,fma");
 
-    const LANES: usize = 32;
-    const NOTHING: u8 = tables::MIDDLE;
-    const SPAN: usize = tables::WORD_SPAN;
-    const OFFSET: i32 = tables::MIDDLE as i32;
     // A position takes about a quarter of a line.
     const APART: Option<Apart> = Some(Apart { positions: 2, sum: sum_apart });
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn build(inputs: &[*const u8], table: *mut Self::Line) {
-        // SAFETY: promised by the caller.
-        unsafe { build::<i16, 32>(inputs, table) };
-    }
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn add(
@@ -295,15 +258,7 @@ unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
 }
 
 impl Products for Floats {
-    type Input = f32;
-    type Weight = f32;
-    type Sum = f32;
-
-    const TOGETHER: usize = 1;
-
-    fn weights<'a>(weights: &'a Weights<'_>) -> &'a [f32] {
-        tables::floats(weights)
-    }
+    products_floats!("avx2,fma");
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn multiply(line: *const f32, offsets: &[usize], weights: &[f32]) -> [[f32; LANES]; BLOCK] {
@@ -325,35 +280,10 @@ impl Products for Floats {
         // SAFETY: two registers are 16 floats.
         unsafe { mem::transmute::<[[__m256; 2]; BLOCK], [[f32; LANES]; BLOCK]>(all) }
     }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn multiply_one(line: *const f32, offsets: &[usize], weights: &[f32]) -> [f32; LANES] {
-        // SAFETY: promised by the caller.
-        unsafe { tables::multiply_one_float(line, offsets, weights) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn pool(top: &[f32], bottom: &[f32], largest: &mut [f32]) {
-        tables::pool(top, bottom, largest);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn finish<O: Stored>(sums: &[f32; LANES], follow: Follow, results: &mut [O; LANES]) {
-        // SAFETY: there is room for 16 results.
-        unsafe { tables::finish(sums, [0], follow, results.as_mut_ptr()) };
-    }
 }
 
 impl Products for Words {
-    type Input = u8;
-    type Weight = i16;
-    type Sum = i32;
-
-    const TOGETHER: usize = 2;
-
-    fn weights<'a>(weights: &'a Weights<'_>) -> &'a [i16] {
-        tables::integers(weights)
-    }
+    products_words!("avx2,fma");
 
     #[target_feature(enable = "avx2,fma")]
     unsafe fn multiply(line: *const u8, offsets: &[usize], weights: &[i16]) -> [[i32; LANES]; BLOCK] {
@@ -378,27 +308,5 @@ impl Products for Words {
         }
         // SAFETY: two registers are 16 sums.
         unsafe { mem::transmute::<[[__m256i; 2]; BLOCK], [[i32; LANES]; BLOCK]>(all) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn multiply_one(line: *const u8, offsets: &[usize], weights: &[i16]) -> [i32; LANES] {
-        // SAFETY: promised by the caller.
-        unsafe { tables::multiply_one_byte(line, offsets, weights) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
-        pool(top, bottom, largest);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn finish<O: Stored>(sums: &[i32; LANES], follow: Follow, results: &mut [O; LANES]) {
-        // SAFETY: there is room for 16 results.
-        unsafe {
-            match O::bytes(results.as_mut_ptr()) {
-                Some(bytes) => requantize(sums, [0], follow, bytes),
-                None => tables::finish(sums, [0], follow, results.as_mut_ptr()),
-            }
-        }
     }
 }

@@ -13,6 +13,7 @@ mod build;
 mod bytes;
 mod depthwise;
 mod peak;
+mod shared;
 mod steps;
 
 use super::{
