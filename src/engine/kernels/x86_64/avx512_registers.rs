@@ -8,6 +8,7 @@ mod convolution;
 mod indexes;
 mod lookup;
 mod regions;
+mod sums;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,8 @@
 //! Tables of 64 sums of six bytes, each two registers.
 //!
-//! Entry `i` sums `x − 128` of the six bytes, each with the sign that [`index`] turns into `i`. That the bytes are taken
-//! around their middle keeps the sums of 252 of them in 16 bits. With the signs turned, a sum is turned too, so the second
-//! half of a table is the negative first.
+//! Entry `i` sums `x − middle` of the six bytes, each with the sign that [`index`] turns into `i`; the middle is the zero
+//! point, near which most bytes lie, so that sums stay small. With the signs turned, a sum is turned too, so the second half
+//! of a table is the negative first.
 
 use super::lookup::MOST_ROWS;
 use std::{
@@ -14,8 +14,6 @@ use std::{
 pub(super) const GROUP: usize = 6;
 /// Bytes of a table.
 pub(super) const TABLE: usize = 128;
-/// What every input is less of.
-pub(super) const MIDDLE: i32 = 128;
 /// Tables that are built from one register of inputs.
 const TOGETHER: usize = 8;
 /// A group's bytes, and the first two again: four bytes from byte 0, 2 and 4 on hold the three pairs in any order.
@@ -50,19 +48,18 @@ const fn pairs(first: usize) -> Register<[i8; 64]> {
     Register(signs)
 }
 
-/// What makes of a sum of `x` one of `x − 128`.
-const fn middles() -> Register<[i16; 32]> {
-    let mut middles = [0; 32];
-    let mut entry = 0;
-    while entry < 32 {
-        let mut input = 0;
-        while input < GROUP {
-            middles[entry] -= MIDDLE as i16 * sign(entry, input) as i16;
-            input += 1;
-        }
-        entry += 1;
+/// What every input is less of.
+pub(super) struct Middle {
+    pub(super) value: u8,
+    /// What makes of a sum of `x` one of `x − value`.
+    entries: Register<[i16; 32]>,
+}
+
+impl Middle {
+    pub(super) fn new(value: u8) -> Self {
+        let entry = |entry| -(0..GROUP).map(|input| i16::from(value) * i16::from(sign(entry, input))).sum::<i16>();
+        Self { value, entries: Register(std::array::from_fn(entry)) }
     }
-    Register(middles)
 }
 
 /// Where the bytes of [`TOGETHER`] staged groups come from.
@@ -77,22 +74,27 @@ const fn spread() -> Register<[u8; 64]> {
 }
 
 static PAIRS: [Register<[i8; 64]>; 3] = [pairs(0), pairs(1), pairs(2)];
-static MIDDLES: Register<[i16; 32]> = middles();
 static SPREAD: Register<[u8; 64]> = spread();
 
-/// Builds the tables of some groups of one position; inputs past `channels` are 0. Tables stand `stride` bytes apart.
+/// Builds the tables of some groups of one position, which stand `stride` bytes apart; inputs past `channels` are 0. Gives
+/// the sum of all `|x − middle|`.
 ///
 /// # Safety
 /// There are `channels` bytes to read and room for the tables, which starts with a cache line.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) unsafe fn build(inputs: *const u8, channels: usize, groups: usize, mut tables: *mut u8, stride: usize) {
+pub(super) unsafe fn build(
+    inputs: *const u8,
+    (channels, groups): (usize, usize),
+    middle: &Middle,
+    (mut tables, stride): (*mut u8, usize),
+) -> u16 {
     // SAFETY: each is one register.
     let [spread, middles, a, b, c] = unsafe {
         let load = |from: *const u8| _mm512_load_si512(from.cast());
         let [a, b, c] = &PAIRS;
         [
             load(SPREAD.0.as_ptr()),
-            load(MIDDLES.0.as_ptr().cast()),
+            load(middle.entries.0.as_ptr().cast()),
             load(a.0.as_ptr().cast()),
             load(b.0.as_ptr().cast()),
             load(c.0.as_ptr().cast()),
@@ -101,12 +103,15 @@ pub(super) unsafe fn build(inputs: *const u8, channels: usize, groups: usize, mu
     // All groups are staged before the first table, so that loads find what was stored.
     let mut staged = [const { MaybeUninit::<Register<[u8; 64]>>::uninit() }; MOST_ROWS.div_ceil(TOGETHER)];
     let staged = staged.as_mut_ptr().cast::<u8>();
+    let (middle, mut deviation) = (_mm512_set1_epi8(middle.value.cast_signed()), _mm512_setzero_si512());
     for first in (0..groups).step_by(TOGETHER) {
         let start = first * GROUP;
         let present = channels.saturating_sub(start).min(TOGETHER * GROUP);
+        let looked_up = (1 << ((groups - first) * GROUP).min(TOGETHER * GROUP)) - 1;
         // SAFETY: only bytes that are there are read; there is a register for each eight groups.
         unsafe {
             let bytes = _mm512_maskz_loadu_epi8((1 << present) - 1, inputs.wrapping_add(start).cast());
+            deviation = _mm512_add_epi64(deviation, _mm512_sad_epu8(bytes, _mm512_maskz_mov_epi8(looked_up, middle)));
             // Assembly, so that the compiler does not see what was stored: it would shuffle registers where loads that
             // broadcast are free.
             asm!(
@@ -128,4 +133,6 @@ pub(super) unsafe fn build(inputs: *const u8, channels: usize, groups: usize, mu
         }
         tables = tables.wrapping_add(stride);
     }
+    // No more than MOST_ROWS · GROUP · 255.
+    _mm512_reduce_add_epi64(deviation) as u16
 }

@@ -5,13 +5,13 @@
 //! eight lookups, then eight additions. Compilers put each addition behind its lookup again, which takes a quarter more
 //! time, so the loops are assembly.
 
-use super::{super::dense::Sums, build::GROUP};
+use super::sums::Narrow;
 use std::arch::{asm, x86_64::*};
 
 /// Registers of 16-bit sums that a tile has.
 pub(super) const REGISTERS: usize = 16;
-/// Rows of one tap whose sums fit 16 bits.
-pub(super) const MOST_ROWS: usize = 252 / GROUP;
+/// Rows of a span, at most.
+pub(super) const MOST_ROWS: usize = 42;
 
 /// Registers of indexes that are fetched before they are needed.
 const AHEAD: usize = 12;
@@ -26,24 +26,26 @@ pub(super) trait Shape: Send + Sync + 'static {
     const SHORT: usize;
     /// Registers of 32 filters for each position.
     const COLUMNS: usize = REGISTERS / Self::TILE;
-    /// Rows whose sums fit 16 bits: 252 inputs. A row is the tables of a group at neighbouring positions.
-    const SPAN: usize = MOST_ROWS / Self::KERNEL;
+    /// Groups of channels of a chunk, at most.
+    const GROUPS: usize;
+    /// Rows of a span, at most. A row is the tables of a group at neighbouring positions; those of a span stay in the
+    /// first-level cache while all filters look them up.
+    const ROWS: usize;
     /// Registers of indexes that two rows share, one in each byte of a word.
     const INDEXES: usize = Self::KERNEL * Self::COLUMNS;
 
-    /// Sums what the indexes find in the tables of some rows, and adds it to what is kept for a tile. `step` is 0 if all
-    /// positions start from the same sums, else what lies between two of them.
+    /// Sums what the indexes find in the tables of some rows, and adds it to what is kept for a tile.
     ///
     /// # Safety
-    /// The CPU has AVX-512 BW and VNNI. Each row has tables of as many positions as the tile's windows see, of which those
+    /// The CPU has AVX-512 BW. Each row has tables of as many positions as the tile's windows see, of which those
     /// that do not exist may hold anything; there are indexes for all rows, and one byte more may be read.
-    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums);
+    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow);
 
     /// [`Shape::span`] for a short tile.
     ///
     /// # Safety
     /// As there.
-    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums);
+    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow);
 }
 
 macro_rules! load {
@@ -86,7 +88,7 @@ macro_rules! add_eight {
 
 /// The loop over the rows of a span, whose body is some assembly with these registers of sums and others.
 macro_rules! span {
-    ($rows:ident, $indexes:ident, $from:ident, $step:ident, $to:ident, $body:expr, [$($sum:ident $number:literal)*], [$($more:tt)*]) => {{
+    ($rows:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, [$($sum:ident $number:literal)*], [$($more:tt)*]) => {{
         let mut sums = [$({ let _: usize = $number; _mm512_setzero_si512() }),*];
         macro_rules! row {
             ($tables:expr, $row_indexes:expr) => {
@@ -110,8 +112,7 @@ macro_rules! span {
         }
         let (pairs, rest) = $rows.as_chunks::<2>();
         let mut indexes = $indexes;
-        $(_mm_prefetch::<_MM_HINT_T0>($to.wrapping_add($number).cast());
-        _mm_prefetch::<_MM_HINT_T0>($to.wrapping_add($number).cast::<i8>().wrapping_add(64));)*
+        $(_mm_prefetch::<_MM_HINT_T0>($from.wrapping_add($number).cast());)*
         // SAFETY: promised by the caller; a permutation ignores what stands above the six bits of an index, so the second
         // row's are read from the next byte on.
         unsafe {
@@ -126,11 +127,10 @@ macro_rules! span {
             if let &[last] = rest {
                 row!(last, indexes);
             }
-            $(widen(
-                sums[$number],
-                $from.add($number / Self::COLUMNS * $step + $number % Self::COLUMNS),
-                $to.add($number),
-            );)*
+            $(
+                let before = _mm512_loadu_si512($from.add($number).cast());
+                _mm512_storeu_si512($to.add($number).cast(), _mm512_add_epi16(before, sums[$number]));
+            )*
         }
     }};
 }
@@ -188,12 +188,11 @@ macro_rules! first_outputs {
 
 /// [`span!`] with a table and the indexes of a row in registers.
 macro_rules! span_of_three {
-    ($rows:ident, $indexes:ident, $from:ident, $step:ident, $to:ident, $body:expr, $sums:tt) => {
+    ($rows:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, $sums:tt) => {
         span!(
             $rows,
             $indexes,
             $from,
-            $step,
             $to,
             $body,
             $sums,
@@ -215,14 +214,15 @@ impl Shape for Three {
     const KERNEL: usize = 3;
     const TILE: usize = 8;
     const SHORT: usize = 5;
+    const GROUPS: usize = 15;
+    const ROWS: usize = 18;
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         span_of_three!(
             rows,
             indexes,
             from,
-            step,
             to,
             // Position p is seen by the left tap of output p, the middle tap of p − 1 and the right tap of p − 2.
             concat!(
@@ -252,13 +252,12 @@ impl Shape for Three {
         );
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         span_of_three!(
             rows,
             indexes,
             from,
-            step,
             to,
             concat!(
                 first_outputs!(),
@@ -297,14 +296,15 @@ impl Shape for One {
     const KERNEL: usize = 1;
     const TILE: usize = 4;
     const SHORT: usize = 4;
+    const GROUPS: usize = MOST_ROWS;
+    const ROWS: usize = MOST_ROWS;
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         span!(
             rows,
             indexes,
             from,
-            step,
             to,
             concat!(
                 load!("low0", "tables", 0),
@@ -336,43 +336,9 @@ impl Shape for One {
         );
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Sums, step: usize, to: *mut Sums) {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         // SAFETY: promised by the caller.
-        unsafe { Self::span(rows, indexes, from, step, to) };
+        unsafe { Self::span(rows, indexes, from, to) };
     }
-}
-
-/// Adds 16-bit sums to those of 32 bits. Even lanes are the first 16 filters of a register, odd lanes the others, so that
-/// nothing has to be moved: products with 1 and 0 take them apart.
-///
-/// # Safety
-/// As [`Shape::span`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn widen(sum: __m512i, from: *const Sums, to: *mut Sums) {
-    let (even, odd) = (_mm512_set1_epi32(1), _mm512_set1_epi32(1 << 16));
-    // SAFETY: promised by the caller; a `Sums` is two registers.
-    unsafe {
-        let (from, to) = (from.cast::<__m512i>(), to.cast::<__m512i>());
-        _mm512_storeu_si512(to.cast(), dot(_mm512_loadu_si512(from.cast()), sum, even));
-        _mm512_storeu_si512(to.add(1).cast(), dot(_mm512_loadu_si512(from.add(1).cast()), sum, odd));
-    }
-}
-
-/// `vpdpwssd`, as assembly because compilers make two instructions of it where they know the factors.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn dot(mut sum: __m512i, words: __m512i, factors: __m512i) -> __m512i {
-    // SAFETY: nothing but registers.
-    unsafe {
-        asm!(
-            "vpdpwssd {sum}, {words}, {factors}",
-            sum = inout(zmm_reg) sum,
-            words = in(zmm_reg) words,
-            factors = in(zmm_reg) factors,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sum
 }

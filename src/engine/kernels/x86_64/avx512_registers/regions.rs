@@ -23,7 +23,7 @@ const RING: usize = 80;
 /// Rows of a region, at most: with so many, tables that two regions build weigh little.
 const ROWS: usize = 13;
 /// Bytes of a line of a cache.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 /// Groups of tables stand an odd multiple of so many lines apart, so that they do not compete for the same places in a cache.
 const SPREAD: usize = 4;
 /// What building a table takes, in lookups; about.
@@ -39,14 +39,12 @@ pub(super) struct Chunk {
 impl Chunk {
     pub(super) fn all<S: Shape>(channels: usize) -> Vec<Self> {
         let groups = channels.div_ceil(GROUP);
-        let chunk = |start: usize| {
-            let groups = start..groups.min(start + S::SPAN);
+        let chunk = |groups: Range<usize>| {
             let rows: Vec<_> = (0..S::KERNEL).flat_map(|y| (0..groups.len()).map(move |group| (y, group))).collect();
-            let spans = rows.len().div_ceil(S::SPAN);
-            let spans = (0..spans).map(|span| rows[rows.len() * span / spans..rows.len() * (span + 1) / spans].to_vec());
-            Self { groups, spans: spans.collect() }
+            let spans = even(rows.len(), S::ROWS).map(|span| rows[span].to_vec()).collect();
+            Self { groups, spans }
         };
-        (0..groups).step_by(S::SPAN).map(chunk).collect()
+        even(groups, S::GROUPS).map(chunk).collect()
     }
 }
 
@@ -120,7 +118,7 @@ impl Regions {
         let window = |columns: usize| 2 * (columns + halo) + run;
         let widest = match S::KERNEL {
             1 => width,
-            _ => (TABLES / TABLE / chunks[0].groups.len() - 2 * run - 2 * SPREAD) / 2 - halo,
+            _ => (TABLES / TABLE / chunks[chunks.len() - 1].groups.len() - 2 * run - 2 * SPREAD) / 2 - halo,
         };
         let most = match chunks {
             [_] => usize::MAX, // a tile's sums are done when its spans are
@@ -177,6 +175,12 @@ impl Region {
             in_row.clone().map(tile)
         })
     }
+}
+
+/// Cuts something into as few pieces of nearly the same size as have no more than `most`.
+fn even(whole: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let pieces = whole.div_ceil(most);
+    (0..pieces).map(move |piece| whole * piece / pieces..whole * (piece + 1) / pieces)
 }
 
 /// Long and short tiles that waste the least on a row.

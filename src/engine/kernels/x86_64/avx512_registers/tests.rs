@@ -26,16 +26,17 @@ struct Case {
     height: usize,
     width: usize,
     floats: bool,
+    zero_point: u8,
 }
 
 impl Case {
     /// Runs both kernels on some inputs and signs of weights.
     fn check(&self, mut input: impl FnMut() -> u8, mut positive: impl FnMut(usize) -> bool) {
-        let &Self { kernel, channels, filters, height, width, floats } = self;
+        let &Self { kernel, channels, filters, height, width, floats, zero_point } = self;
         if !Tables.runs(Mode::Int8) {
             return;
         }
-        let element = Element::Byte { zero_point: 77 };
+        let element = Element::Byte { zero_point };
         let buffer = |channels, element, border| {
             let shape = Shape { channels, height, width };
             Buffer { shape, element, layout: Layout::Interleaved, border }
@@ -86,9 +87,12 @@ impl Case {
         }
     }
 
-    fn check_random(&self, seed: u64) {
+    /// Bytes no further from the zero point than `spread`.
+    fn check_random(&self, spread: u8, seed: u64) {
         let (mut bytes, mut signs) = (random(seed), random(!seed));
-        self.check(|| bytes() as u8, |_| signs() & 1 == 1);
+        let range = self.zero_point.saturating_sub(spread)..=self.zero_point.saturating_add(spread);
+        let values = u64::from(range.end() - range.start()) + 1;
+        self.check(|| range.start() + (bytes() % values) as u8, |_| signs() & 1 == 1);
     }
 }
 
@@ -106,10 +110,17 @@ proptest! {
     #[test]
     fn any_layer_is_exact(
         three: bool, channels in 1usize..200, filters in 1usize..300, height in 1usize..9, width in 1usize..50,
-        floats: bool, seed: u64,
+        floats: bool, zero_point: u8, spread: u8, seed: u64,
     ) {
         let kernel = if three { 3 } else { 1 };
-        Case { kernel, channels, filters, height, width, floats }.check_random(seed);
+        Case { kernel, channels, filters, height, width, floats, zero_point }.check_random(spread, seed);
+    }
+
+    /// Sums are widened never, from time to time, at each chunk or within chunks.
+    #[test]
+    fn many_chunks_are_exact(three: bool, filters in 1usize..70, zero_point: u8, spread in 1u8..80, seed: u64) {
+        let (kernel, channels) = if three { (3, 400) } else { (1, 2000) };
+        Case { kernel, channels, filters, height: 3, width: 14, floats: true, zero_point }.check_random(spread, seed);
     }
 }
 
@@ -125,7 +136,10 @@ fn large_layers_are_exact() {
         (1, 300, 1100, 3, 211),
         (1, 250, 130, 27, 31),
     ] {
-        Case { kernel, channels, filters, height, width, floats: false }.check_random(channels as u64);
+        for spread in [20, 255] {
+            Case { kernel, channels, filters, height, width, floats: false, zero_point: 77 }
+                .check_random(spread, channels as u64);
+        }
     }
 }
 
@@ -133,8 +147,20 @@ fn large_layers_are_exact() {
 #[test]
 fn the_largest_sums_of_tables_are_exact() {
     for (kernel, channels) in [(1, 42 * 6), (1, 600), (3, 14 * 6), (3, 200)] {
-        for byte in [0, 255] {
-            let case = Case { kernel, channels, filters: 66, height: 5, width: 11, floats: true };
+        for (zero_point, byte) in [(0, 255), (77, 0), (77, 255), (128, 0), (255, 0)] {
+            let case = Case { kernel, channels, filters: 66, height: 5, width: 11, floats: true, zero_point };
+            case.check(|| byte, |filter| filter % 2 == 0);
+        }
+    }
+}
+
+/// Sums of 16 bits that are full to the last, and such as would be fuller.
+#[test]
+fn full_sums_are_exact() {
+    // 7 · 31 · 151 = 32767, 13 · 2520 = 32760.
+    for (kernel, channels, distance) in [(1, 31 * 151, 7), (1, 31 * 151 + 1, 7), (3, 280, 13), (3, 281, 13)] {
+        for byte in [77 - distance, 77 + distance] {
+            let case = Case { kernel, channels, filters: 66, height: 3, width: 11, floats: true, zero_point: 77 };
             case.check(|| byte, |filter| filter % 2 == 0);
         }
     }

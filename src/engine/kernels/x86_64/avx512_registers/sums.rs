@@ -1,0 +1,142 @@
+//! Sums of 16 bits, and when they have to be widened.
+//!
+//! What has been added up can be no larger than the sum of all `|x − zero point|`, whatever the weights. Values of a real map
+//! lie near its zero point, so that thousands of them fit 16 bits; where they do not, sums are widened more often.
+
+use super::{
+    super::dense::Sums,
+    build::GROUP,
+    lookup::{REGISTERS, Shape},
+};
+use std::arch::{asm, x86_64::*};
+
+/// Sums of a position and 32 filters. Even lanes are the first 16 filters, odd lanes the others: see [`widen`].
+pub(super) type Narrow = [i16; 32];
+
+/// Bounds up to this one fit 16 bits.
+const MOST: usize = i16::MAX as usize;
+
+/// Sums that nothing was added to.
+#[repr(align(64))]
+pub(super) struct Zeros(pub(super) [Narrow; REGISTERS]);
+
+pub(super) static ZEROS: Zeros = Zeros([[0; 32]; REGISTERS]);
+
+/// How the sums of a tile stand.
+#[derive(Clone, Copy, Default)]
+pub(super) struct State {
+    /// What no sum of 16 bits exceeds.
+    bound: usize,
+    /// Are there sums of 16 bits? Else they are 0.
+    pub(super) narrow: bool,
+    /// Are there sums of 32 bits? Else they are those that the filters start from.
+    wide: bool,
+}
+
+/// The sums of a tile, those of a register for each `[block of filters][position][register of filters]`.
+pub(super) struct Kept<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) narrow: *mut Narrow,
+    pub(super) wide: *mut Sums,
+    pub(super) positions: usize,
+    /// Where the sums of 32 filters start, `[block of filters][register of filters]`.
+    pub(super) starts: &'a [Sums],
+}
+
+impl Kept<'_> {
+    /// Sees to it that something can be added to the sums of 16 bits that is no larger than a bound.
+    ///
+    /// # Safety
+    /// Those that the state says exist have been written, and there is room for those of 32 bits.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn make_room<S: Shape>(&mut self, bound: usize) {
+        if self.state.bound + bound > MOST {
+            for block in 0..self.starts.len() / S::COLUMNS {
+                for number in block * REGISTERS..block * REGISTERS + self.positions * S::COLUMNS {
+                    // SAFETY: promised by the caller.
+                    unsafe { *self.wide.add(number) = self.sums::<S>(number) };
+                }
+            }
+            *self.state = State { bound: 0, narrow: false, wide: true };
+        }
+        self.state.bound += bound;
+    }
+
+    /// All that was added up, with what it started from.
+    ///
+    /// # Safety
+    /// There are sums of 16 bits, and those of 32 bits if the state says so.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn sums<S: Shape>(&self, number: usize) -> Sums {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self.state.wide {
+                true => widen(&*self.narrow.add(number), &*self.wide.add(number)),
+                false => {
+                    widen(&*self.narrow.add(number), &self.starts[number / REGISTERS * S::COLUMNS + number % S::COLUMNS])
+                }
+            }
+        }
+    }
+}
+
+/// Rows of tables whose sums fit 16 bits, whatever the map holds, an even number: two rows share their indexes.
+pub(super) fn rows_of_any<S: Shape>(middle: u8) -> usize {
+    MOST / bound_of_any::<S>(middle, 1) / 2 * 2
+}
+
+/// The bound of some rows, whatever the map holds.
+pub(super) fn bound_of_any<S: Shape>(middle: u8, rows: usize) -> usize {
+    usize::from(middle.max(u8::MAX - middle)) * GROUP * S::KERNEL * rows
+}
+
+/// What no sum of some outputs exceeds, if it fits 16 bits. `deviations` are those of the positions that the first output
+/// sees, and that its neighbours do, from each row on.
+pub(super) fn bound<S: Shape>(rows: [&[u16]; 3], outputs: usize) -> Option<usize> {
+    let mut windows = [0_u16; REGISTERS];
+    for row in &rows[..S::KERNEL] {
+        for x in 0..S::KERNEL {
+            windows[..S::TILE]
+                .iter_mut()
+                .zip(&row[x..x + S::TILE])
+                .for_each(|(window, &more)| *window = window.saturating_add(more));
+        }
+    }
+    let most = windows[..outputs].iter().copied().max().map_or(0, usize::from);
+    (most <= MOST).then_some(most)
+}
+
+/// Adds sums of 16 bits to those of 32. Even lanes are the first 16 filters of a register, odd lanes the others, so that
+/// nothing has to be moved: products with 1 and 0 take them apart.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn widen(narrow: &Narrow, from: &Sums) -> Sums {
+    let (even, odd) = (_mm512_set1_epi32(1), _mm512_set1_epi32(1 << 16));
+    let mut to = [0; 32];
+    // SAFETY: 32 words are a register, a `Sums` is two.
+    unsafe {
+        let narrow = _mm512_loadu_si512(narrow.as_ptr().cast());
+        let half = |at: usize| _mm512_loadu_si512(from.as_ptr().add(at).cast());
+        _mm512_storeu_si512(to.as_mut_ptr().cast(), dot(half(0), narrow, even));
+        _mm512_storeu_si512(to.as_mut_ptr().add(16).cast(), dot(half(16), narrow, odd));
+    }
+    to
+}
+
+/// `vpdpwssd`, as assembly because compilers make two instructions of it where they know the factors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dot(mut sum: __m512i, words: __m512i, factors: __m512i) -> __m512i {
+    // SAFETY: nothing but registers.
+    unsafe {
+        asm!(
+            "vpdpwssd {sum}, {words}, {factors}",
+            sum = inout(zmm_reg) sum,
+            words = in(zmm_reg) words,
+            factors = in(zmm_reg) factors,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
