@@ -123,8 +123,9 @@ impl Builder<'_> {
     /// Does the kernel pool what a layer gives, if only a pool reads it?
     fn pools(&self, layer: usize) -> bool {
         let mode = if self.quantization.is_some() { Mode::Int8 } else { Mode::F32 };
-        let operation = &self.model.network.layers()[layer].operation;
-        matches!(operation, Operation::Convolution(convolution) if self.kernel.pools(convolution, mode))
+        let Layer { operation, inputs, .. } = &self.model.network.layers()[layer];
+        let pools = |convolution| self.kernel.pools(convolution, inputs[0], mode);
+        matches!(operation, Operation::Convolution(convolution) if pools(convolution))
     }
 
     /// Bytes that the kernel needs besides the maps of a layer.

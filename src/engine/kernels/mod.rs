@@ -27,7 +27,7 @@ use super::{
     layout::{Layout, Map},
     memory::Memory,
 };
-use crate::network::{self, Precision, Shape};
+use crate::network::{self, Precision, Shape, Source};
 
 /// A family of kernels on one architecture.
 pub(super) trait Kernel: Sync {
@@ -45,8 +45,8 @@ pub(super) trait Kernel: Sync {
     /// What its feature maps are in memory.
     fn layout(&self) -> Layout;
 
-    /// Can this dense convolution pool what it gives, and is it worth it?
-    fn pools(&self, _: &network::Convolution, _: Mode) -> bool {
+    /// Can this dense convolution of what is read pool what it gives, and is it worth it?
+    fn pools(&self, _: &network::Convolution, _: Source, _: Mode) -> bool {
         false
     }
 

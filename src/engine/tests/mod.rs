@@ -311,9 +311,9 @@ fn maps_larger_than_a_cache_are_exact() {
 #[test]
 fn pooled_convolutions_are_exact() {
     let pool = || Wish { from: vec![0], operation: Operation::MaxPool };
-    for (width, height) in [(4, 4), (52, 8), (60, 4), (208, 4), (300, 8)] {
+    for (width, height, stride) in [(4, 4, 1), (52, 8, 1), (60, 4, 1), (208, 4, 1), (300, 8, 1), (520, 8, 2)] {
         let wishes = [
-            convolution(40, 3, 1, Precision::Full),
+            convolution(40, 3, stride, Precision::Full),
             pool(),
             convolution(9, 1, 1, Precision::Binary),
             convolution(136, 3, 1, Precision::Binary),

@@ -27,7 +27,7 @@ use crate::{
         layout::{Element, Layout, Map},
         memory::Value,
     },
-    network::{self, Precision},
+    network::{self, Precision, Source},
 };
 use binary::Binary;
 use dense::{Dense, Depthwise, Pool};
@@ -448,7 +448,7 @@ where
         Layout::Planar
     }
 
-    fn pools(&self, convolution: &network::Convolution, mode: Mode) -> bool {
+    fn pools(&self, convolution: &network::Convolution, _: Source, mode: Mode) -> bool {
         let network::Convolution { filters, kernel, stride, precision, .. } = *convolution;
         // Where filters are few, building tables once for three rows and sparing the larger map is worth that some positions
         // of a column lie outside the map and that words are widened twice as often.

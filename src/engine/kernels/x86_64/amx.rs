@@ -30,7 +30,7 @@ use crate::{
         arithmetic::Weights,
         layout::{Layout, Map},
     },
-    network::{self, Precision, Shape},
+    network::{self, Precision, Shape, Source},
 };
 use planes::Planes;
 
@@ -63,7 +63,7 @@ impl Kernel for AmxPlanes {
         Layout::Interleaved
     }
 
-    fn pools(&self, _: &network::Convolution, _: Mode) -> bool {
+    fn pools(&self, _: &network::Convolution, _: Source, _: Mode) -> bool {
         true
     }
 
@@ -117,7 +117,7 @@ impl Kernel for Amx {
         Layout::Interleaved
     }
 
-    fn pools(&self, _: &network::Convolution, _: Mode) -> bool {
+    fn pools(&self, _: &network::Convolution, _: Source, _: Mode) -> bool {
         true
     }
 

@@ -11,7 +11,10 @@ use crate::engine::{
     layout::{Element, Map},
     memory::Memory,
 };
-use std::{arch::x86_64::*, mem::MaybeUninit};
+use std::{
+    arch::{asm, x86_64::*},
+    mem::MaybeUninit,
+};
 
 /// Positions in registers.
 const ROWS: usize = 12;
@@ -200,6 +203,24 @@ pub(super) fn expand_to(minus: __m512i, plus: __m512i, signs: &Signs, group: &mu
         _mm512_store_si512(to, _mm512_mask_blend_epi8(bits as u64, minus, plus));
         _mm512_store_si512(to.add(1), _mm512_mask_blend_epi8((bits >> 64) as u64, minus, plus));
     }
+}
+
+/// `vpdpwssd`, as assembly because compilers make two instructions of it where they know the factors or several products of
+/// one sum.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) fn dot_words(mut sum: __m512i, words: __m512i, factors: __m512i) -> __m512i {
+    // SAFETY: nothing but registers.
+    unsafe {
+        asm!(
+            "vpdpwssd {sum}, {words}, {factors}",
+            sum = inout(zmm_reg) sum,
+            words = in(zmm_reg) words,
+            factors = in(zmm_reg) factors,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
 }
 
 /// Scale, bias and activation of 16 sums.

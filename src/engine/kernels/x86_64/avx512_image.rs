@@ -2,7 +2,7 @@
 //!
 //! A row of a window is nine neighbouring bytes. The rows that a row of outputs sees are widened to words once; then twelve
 //! windows side by side times 32 filters are summed in registers, a pair of words at a time: five pairs for a row of the
-//! window, the last with a weight of 0.
+//! window, the last with a weight of 0. A 2×2 pool is taken from the sums, which are never written out.
 
 use super::{
     super::{Convolution, Work, window::Window},
@@ -10,7 +10,10 @@ use super::{
     dense::{Constants, Sums},
     pack::{self, Group, LANES},
 };
-use crate::engine::{arithmetic::Weights, layout::Map, memory::Memory};
+use crate::{
+    engine::{arithmetic::Weights, layout::Map, memory::Memory},
+    network::{self, Precision, Source},
+};
 use std::{arch::x86_64::*, mem::MaybeUninit};
 
 /// Channels of an image.
@@ -22,17 +25,20 @@ const ROW: usize = KERNEL * CHANNELS;
 const PAIRS: usize = ROW.div_ceil(2);
 /// Windows in registers.
 const TOGETHER: usize = 12;
-/// Outputs of an item, at most, a multiple of [`TOGETHER`].
-const OUTPUTS: usize = 192;
+/// Windows side by side of an item, at most, a multiple of [`TOGETHER`].
+const WINDOWS: usize = 192;
 /// Words of a widened row: what the windows of an item see if every other position has one, what a window's last pair has
 /// more, and what widening may write past the end.
-const WORDS: usize = (2 * OUTPUTS + KERNEL) * CHANNELS + 32;
+const WORDS: usize = (2 * WINDOWS + KERNEL) * CHANNELS + 32;
+/// Rows of the input that two rows of windows see, at most.
+const ROWS: usize = 2 + KERNEL;
 
-/// The first convolution. An item is a piece of a row of the output.
+/// The first convolution, and the pool behind it. An item is a piece of a row of the output.
 pub(super) struct Image {
     input: Map,
     output: Map,
     stride: usize,
+    pool: bool,
     /// Items of a row.
     pieces: usize,
     /// `[block of filters][row of the kernel][pair]`.
@@ -42,7 +48,7 @@ pub(super) struct Image {
 }
 
 #[repr(C, align(64))]
-struct Rows([[MaybeUninit<u16>; WORDS]; KERNEL]);
+struct Rows([[MaybeUninit<u16>; WORDS]; ROWS]);
 
 impl Image {
     /// Is this such a layer?
@@ -53,8 +59,13 @@ impl Image {
             && convolution.input.pixel_stride == CHANNELS
     }
 
+    /// Is this such a layer of a network in int8 mode?
+    pub(super) fn pools(convolution: &network::Convolution, source: Source) -> bool {
+        source == Source::Image && convolution.precision == Precision::Full && convolution.kernel == KERNEL
+    }
+
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { stride, weights, epilogue, input, output, .. } = convolution;
+        let Convolution { stride, pool, weights, epilogue, input, output, .. } = convolution;
         let Weights::Integers(integers) = weights else { unreachable!("bytes are multiplied by integers here") };
         // Each row of the kernel, with a weight of 0 behind it, as the window of a filter of its own.
         let window = Window { kernel: KERNEL, channels: CHANNELS };
@@ -71,19 +82,21 @@ impl Image {
         let groups = pack::words(&rows, padded, output.shape.channels, KERNEL * PAIRS);
         let weights = groups.as_chunks::<PAIRS>().0.as_chunks::<KERNEL>().0.to_vec();
         let (constants, slope) = (Constants::blocks(&epilogue), epilogue.slope);
-        let pieces = output.shape.width.div_ceil(OUTPUTS);
-        Self { input, output, stride, pieces, weights, constants, slope }
+        debug_assert!(epilogue.scale.iter().all(|&scale| scale >= 0.0), "the largest sum gives the largest output");
+        let pieces = output.shape.width.div_ceil(if pool { WINDOWS / 2 } else { WINDOWS });
+        Self { input, output, stride, pool, pieces, weights, constants, slope }
     }
 
-    /// Some outputs of a row.
+    /// Some outputs of a row, each of `SIDE` times `SIDE` windows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn piece(&self, y: usize, first: usize, count: usize, memory: &Memory) {
+    fn piece<const STRIDE: usize, const SIDE: usize>(&self, y: usize, first: usize, count: usize, memory: &Memory) {
         let input = memory.read::<u8>(&self.input);
-        let mut rows = Rows([[MaybeUninit::uninit(); WORDS]; KERNEL]);
-        let seen = ((count - 1) * self.stride + KERNEL) * CHANNELS;
-        let words = (count.next_multiple_of(TOGETHER) * self.stride + KERNEL) * CHANNELS;
-        for (i, row) in rows.0.iter_mut().enumerate() {
-            let corner = |at: usize| (at * self.stride) as isize - 1;
+        let mut rows = Rows([[MaybeUninit::uninit(); WORDS]; ROWS]);
+        let windows = count * SIDE;
+        let seen = ((windows - 1) * STRIDE + KERNEL) * CHANNELS;
+        let words = (windows.next_multiple_of(TOGETHER) * STRIDE + KERNEL) * CHANNELS;
+        for (i, row) in rows.0[..(SIDE - 1) * STRIDE + KERNEL].iter_mut().enumerate() {
+            let corner = |at: usize| (at * SIDE * STRIDE) as isize - 1;
             let bytes = input.run(self.input.at(0, corner(y) + i as isize, corner(first)), seen);
             for at in (0..words).step_by(32) {
                 let present = seen.saturating_sub(at).min(32);
@@ -99,23 +112,34 @@ impl Image {
         for (block, (weights, constants)) in self.weights.iter().zip(&self.constants).enumerate() {
             let filter = block * LANES;
             let filters = LANES.min(self.output.shape.channels - filter);
-            for start in (0..count).step_by(TOGETHER) {
-                let mut sums = MaybeUninit::uninit();
+            for start in (0..count).step_by(TOGETHER / SIDE) {
                 // SAFETY: the rows hold what these windows see.
-                let sums = unsafe {
-                    match self.stride {
-                        1 => sum::<1>(&rows, start, weights, &mut sums),
-                        _ => sum::<2>(&rows, start, weights, &mut sums),
-                    }
+                let row = |y: usize| unsafe {
+                    let rows = rows.0[y * STRIDE..].first_chunk().expect("as many rows as a window has");
+                    sum::<STRIDE>(rows, start * SIDE, weights)
                 };
-                for (x, sums) in (first + start..first + count).zip(sums) {
-                    let at = self.output.at(filter, y as isize, x as isize);
+                let mut sums = row(0);
+                for y in 1..SIDE {
+                    sums.iter_mut().zip(row(y)).for_each(|(sums, below)| *sums = larger(*sums, below));
+                }
+                for (i, sums) in sums.chunks_exact(SIDE).take(count - start).enumerate() {
+                    let largest = sums[1..].iter().fold(sums[0], |largest, &sums| larger(largest, sums));
+                    // SAFETY: 32 sums of 32 bits are two registers.
+                    let largest = unsafe { std::mem::transmute::<[__m512i; 2], Sums>(largest) };
+                    let at = self.output.at(filter, y as isize, (first + start + i) as isize);
                     // SAFETY: only this item uses these outputs; a layer never reads where it writes.
-                    unsafe { avx512::write(sums, (constants, self.slope), &self.output, (at, filters), memory) };
+                    unsafe { avx512::write(&largest, (constants, self.slope), &self.output, (at, filters), memory) };
                 }
             }
         }
     }
+}
+
+/// The larger of two sums each, for 32 filters.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn larger(a: [__m512i; 2], b: [__m512i; 2]) -> [__m512i; 2] {
+    [_mm512_max_epi32(a[0], b[0]), _mm512_max_epi32(a[1], b[1])]
 }
 
 /// The sums of [`TOGETHER`] windows from one on.
@@ -124,14 +148,13 @@ impl Image {
 /// The rows hold what they see.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn sum<'a, const STRIDE: usize>(
-    rows: &Rows,
+unsafe fn sum<const STRIDE: usize>(
+    rows: &[[MaybeUninit<u16>; WORDS]; KERNEL],
     start: usize,
     weights: &[[Group; PAIRS]; KERNEL],
-    to: &'a mut MaybeUninit<[Sums; TOGETHER]>,
-) -> &'a [Sums; TOGETHER] {
+) -> [[__m512i; 2]; TOGETHER] {
     let mut sums = [[_mm512_setzero_si512(); 2]; TOGETHER];
-    for (row, weights) in rows.0.iter().zip(weights) {
+    for (row, weights) in rows.iter().zip(weights) {
         for (pair, weights) in weights.iter().enumerate() {
             let weights = weights.0.as_ptr().cast::<__m512i>();
             let first = row.as_ptr().wrapping_add(start * STRIDE * CHANNELS + 2 * pair);
@@ -140,14 +163,13 @@ unsafe fn sum<'a, const STRIDE: usize>(
                 let (low, high) = (_mm512_load_si512(weights), _mm512_load_si512(weights.add(1)));
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let input = _mm512_set1_epi32(first.add(i * STRIDE * CHANNELS).cast::<i32>().read_unaligned());
-                    sums[0] = _mm512_dpwssd_epi32(sums[0], input, low);
-                    sums[1] = _mm512_dpwssd_epi32(sums[1], input, high);
+                    sums[0] = avx512::dot_words(sums[0], input, low);
+                    sums[1] = avx512::dot_words(sums[1], input, high);
                 }
             }
         }
     }
-    // SAFETY: 32 sums of 32 bits are two registers.
-    to.write(unsafe { std::mem::transmute::<[[__m512i; 2]; TOGETHER], [Sums; TOGETHER]>(sums) })
+    sums
 }
 
 impl Work for Image {
@@ -156,9 +178,17 @@ impl Work for Image {
     }
 
     fn run(&self, item: usize, memory: &Memory) {
-        let (y, first) = (item / self.pieces, item % self.pieces * OUTPUTS);
-        let count = OUTPUTS.min(self.output.shape.width - first);
+        let most = self.output.shape.width.div_ceil(self.pieces);
+        let (y, first) = (item / self.pieces, item % self.pieces * most);
+        let count = most.min(self.output.shape.width - first);
         // SAFETY: a kernel is only used where its instructions are.
-        unsafe { self.piece(y, first, count, memory) };
+        unsafe {
+            match (self.stride, self.pool) {
+                (1, false) => self.piece::<1, 1>(y, first, count, memory),
+                (1, true) => self.piece::<1, 2>(y, first, count, memory),
+                (_, false) => self.piece::<2, 1>(y, first, count, memory),
+                (_, true) => self.piece::<2, 2>(y, first, count, memory),
+            }
+        }
     }
 }

@@ -15,13 +15,17 @@ mod tests;
 use super::{
     super::{Convolution, Kernel, Work, moves},
     avx512,
+    avx512_image::Image,
     dense::Dot,
     depthwise::{Avx512, Depthwise},
 };
-use crate::engine::{
-    Mode,
-    arithmetic::Weights,
-    layout::{Layout, Map},
+use crate::{
+    engine::{
+        Mode,
+        arithmetic::Weights,
+        layout::{Layout, Map},
+    },
+    network::{self, Source},
 };
 use convolution::Registers;
 use lookup::{One, Three};
@@ -43,6 +47,10 @@ impl Kernel for Tables {
 
     fn layout(&self) -> Layout {
         Layout::Interleaved
+    }
+
+    fn pools(&self, convolution: &network::Convolution, source: Source, _: Mode) -> bool {
+        Image::pools(convolution, source)
     }
 
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {

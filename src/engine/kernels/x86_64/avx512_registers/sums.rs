@@ -4,11 +4,11 @@
 //! lie near its zero point, so that thousands of them fit 16 bits; where they do not, sums are widened more often.
 
 use super::{
-    super::dense::Sums,
+    super::{avx512::dot_words, dense::Sums},
     build::GROUP,
     lookup::{REGISTERS, Shape},
 };
-use std::arch::{asm, x86_64::*};
+use std::arch::x86_64::*;
 
 /// Sums of a position and 32 filters. Even lanes are the first 16 filters, odd lanes the others: see [`widen`].
 pub(super) type Narrow = [i16; 32];
@@ -118,25 +118,8 @@ fn widen(narrow: &Narrow, from: &Sums) -> Sums {
     unsafe {
         let narrow = _mm512_loadu_si512(narrow.as_ptr().cast());
         let half = |at: usize| _mm512_loadu_si512(from.as_ptr().add(at).cast());
-        _mm512_storeu_si512(to.as_mut_ptr().cast(), dot(half(0), narrow, even));
-        _mm512_storeu_si512(to.as_mut_ptr().add(16).cast(), dot(half(16), narrow, odd));
+        _mm512_storeu_si512(to.as_mut_ptr().cast(), dot_words(half(0), narrow, even));
+        _mm512_storeu_si512(to.as_mut_ptr().add(16).cast(), dot_words(half(16), narrow, odd));
     }
     to
-}
-
-/// `vpdpwssd`, as assembly because compilers make two instructions of it where they know the factors.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn dot(mut sum: __m512i, words: __m512i, factors: __m512i) -> __m512i {
-    // SAFETY: nothing but registers.
-    unsafe {
-        asm!(
-            "vpdpwssd {sum}, {words}, {factors}",
-            sum = inout(zmm_reg) sum,
-            words = in(zmm_reg) words,
-            factors = in(zmm_reg) factors,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sum
 }
