@@ -61,8 +61,6 @@ pub(super) struct Registers<S> {
     blocks: usize,
     indexes: Indexes,
     middle: Middle,
-    /// Rows whose sums fit 16 bits whatever the map holds.
-    rows_of_any: usize,
     /// Where the sums of each filter start, `[32 filters]`.
     starts: Vec<Sums>,
     constants: Vec<Constants>,
@@ -76,7 +74,6 @@ impl<S: Shape> Registers<S> {
         let Weights::Bits(bits) = weights else { unreachable!("tables are looked up by bits") };
         let Element::Byte { zero_point } = input.element else { unreachable!("tables are made of bytes") };
         let middle = Middle::new(zero_point);
-        let rows_of_any = sums::rows_of_any::<S>(zero_point);
         let window = Window { kernel: S::KERNEL, channels: input.shape.channels };
         let chunks = Chunk::all::<S>(window.channels);
         let blocks = bits.filters().div_ceil(LANES * S::COLUMNS);
@@ -89,20 +86,7 @@ impl<S: Shape> Registers<S> {
             *start = i32::from(zero_point) * (bits.sign_sum(filter) - missing);
         }
         let (constants, slope) = (Constants::blocks(&epilogue), epilogue.slope);
-        Self {
-            input,
-            output,
-            chunks,
-            regions,
-            blocks,
-            indexes,
-            middle,
-            rows_of_any,
-            starts,
-            constants,
-            slope,
-            shape: PhantomData,
-        }
+        Self { input, output, chunks, regions, blocks, indexes, middle, starts, constants, slope, shape: PhantomData }
     }
 
     /// The tables of one position that a region sees, in a place of the ring.
@@ -169,12 +153,12 @@ impl<S: Shape> Registers<S> {
                 starts,
             };
             let places = [0, 1, 2].map(|y| (tile.start + y * region.pitch) % ring);
-            let bound = sums::bound::<S>(places.map(|place| &hand.deviations[place..]), tile.outputs);
+            let bounds = sums::bounds::<S>(places.map(|place| &hand.deviations[place..]), tile.outputs);
             // SAFETY: the tables of the tile were built, as far as there are positions, and the scratch has room for the sums
             // of all tiles; a kernel is only used where its instructions are.
             unsafe {
                 let rows = places.map(|place| tables.wrapping_add(place * TABLE).cast_const());
-                self.look_up((chunk, span), (rows, tile.short), bound, blocks.clone(), &mut kept);
+                self.look_up((chunk, span), (rows, tile.short), bounds, blocks.clone(), &mut kept);
             }
             if last {
                 let (mut y, mut x) = (tile.start / region.pitch, tile.start % region.pitch);
@@ -203,21 +187,16 @@ impl<S: Shape> Registers<S> {
         &self,
         (chunk, span): (&Chunk, usize),
         (tables, short): ([*const u8; 3], bool),
-        bound: Option<usize>,
+        bounds: [usize; 3],
         blocks: Range<usize>,
         kept: &mut Kept<'_>,
     ) {
-        if let Some(bound) = bound {
-            // SAFETY: the scratch has room.
-            unsafe { kept.make_room::<S>(bound) };
-        }
         for (i, rows) in chunk.spans.iter().enumerate() {
-            let most = if bound.is_some() { rows.len() } else { self.rows_of_any };
+            let seen = rows[0].0..=rows[rows.len() - 1].0;
+            let (most, bound) = sums::fitting::<S>(self.middle.value, rows.len(), bounds[seen].iter().sum());
             for (part, rows) in rows.chunks(most).enumerate() {
-                if bound.is_none() {
-                    // SAFETY: the scratch has room.
-                    unsafe { kept.make_room::<S>(sums::bound_of_any::<S>(self.middle.value, rows.len())) };
-                }
+                // SAFETY: the scratch has room.
+                unsafe { kept.make_room::<S>(bound) };
                 let mut places = [ptr::null(); MOST_ROWS];
                 let places = &mut places[..rows.len()];
                 for (place, &(y, group)) in places.iter_mut().zip(rows) {

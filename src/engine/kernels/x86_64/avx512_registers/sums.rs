@@ -81,30 +81,28 @@ impl Kept<'_> {
     }
 }
 
-/// Rows of tables whose sums fit 16 bits, whatever the map holds, an even number: two rows share their indexes.
-pub(super) fn rows_of_any<S: Shape>(middle: u8) -> usize {
-    MOST / bound_of_any::<S>(middle, 1) / 2 * 2
-}
-
-/// The bound of some rows, whatever the map holds.
-pub(super) fn bound_of_any<S: Shape>(middle: u8, rows: usize) -> usize {
-    usize::from(middle.max(u8::MAX - middle)) * GROUP * S::KERNEL * rows
-}
-
-/// What no sum of some outputs exceeds, if it fits 16 bits. `deviations` are those of the positions that the first output
-/// sees, and that its neighbours do, from each row on.
-pub(super) fn bound<S: Shape>(rows: [&[u16]; 3], outputs: usize) -> Option<usize> {
-    let mut windows = [0_u16; REGISTERS];
-    for row in &rows[..S::KERNEL] {
+/// For each row of the kernel, what no sum of some outputs over it exceeds, or more than fits. `deviations` are those of the
+/// positions that the first output sees, and that its neighbours do, from each row on.
+pub(super) fn bounds<S: Shape>(deviations: [&[u16]; 3], outputs: usize) -> [usize; 3] {
+    deviations.map(|row| {
+        let mut windows = [0_u16; REGISTERS];
         for x in 0..S::KERNEL {
-            windows[..S::TILE]
-                .iter_mut()
-                .zip(&row[x..x + S::TILE])
-                .for_each(|(window, &more)| *window = window.saturating_add(more));
+            let more = &row[x..x + S::TILE];
+            windows[..S::TILE].iter_mut().zip(more).for_each(|(window, &more)| *window = window.saturating_add(more));
         }
+        windows[..outputs].iter().copied().max().map_or(0, usize::from)
+    })
+}
+
+/// How many rows of a span of so many can be summed, and what no sum over them exceeds; `bound` is that of the span.
+pub(super) fn fitting<S: Shape>(middle: u8, rows: usize, bound: usize) -> (usize, usize) {
+    if bound <= MOST {
+        return (rows, bound);
     }
-    let most = windows[..outputs].iter().copied().max().map_or(0, usize::from);
-    (most <= MOST).then_some(most)
+    // Whatever the map holds; an even number, since two rows share their indexes.
+    let any = usize::from(middle.max(u8::MAX - middle)) * GROUP * S::KERNEL;
+    let rows = MOST / any / 2 * 2;
+    (rows, rows * any)
 }
 
 /// Adds sums of 16 bits to those of 32. Even lanes are the first 16 filters of a register, odd lanes the others, so that
