@@ -4,7 +4,7 @@ use onebit_distill::{
     ablation::{self, Plan, SCORES, Share},
     device::Compute,
 };
-use std::fs;
+use std::{fs, path::Path};
 
 mod support;
 
@@ -46,4 +46,17 @@ fn every_variant_is_trained_and_measured_once() {
     assert!(text.contains("| four car |") && text.contains("| binary | 2 |") && text.contains("| full | 2 |"), "{text}");
     assert!(text.contains("| taught | 2 |"), "{text}");
     assert_eq!(table.to_csv().lines().count(), 1 + 3 * 2 * 9, "three classes at three difficulties");
+}
+
+/// `docs/proof.md` has the tables that `distill ablate --table` prints of the scores beside it.
+#[test]
+fn documented_tables_are_those_of_the_scores() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("docs/proof.md")).unwrap();
+    let plan = Plan::load(&root.join("distill/plans/proof.yaml")).unwrap();
+    let table = ablation::table(&plan.trials().unwrap(), &root.join("docs/proof")).unwrap();
+    let gains = plan.gap.as_ref().unwrap().gains(&table).to_string();
+    for line in table.to_string().lines().chain(gains.lines()).filter(|line| line.starts_with('|')) {
+        assert!(page.contains(line), "docs/proof.md lacks the line: {line}");
+    }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gap {
-    /// What the others are compared with, run by run of the same seed: seeds differ more than variants do.
+    /// What the others are compared with.
     pub from: String,
     /// What would be all of the way.
     pub to: String,
@@ -24,6 +24,14 @@ pub struct Gains<'a> {
     gap: &'a Gap,
 }
 
+/// A difference of two means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Gain {
+    mean: f64,
+    /// Its standard error, from the spread of both over their runs; none if one of them has one run.
+    error: Option<f64>,
+}
+
 impl Gap {
     /// The gap in the scores of a table.
     pub fn gains<'a>(&'a self, table: &'a Table) -> Gains<'a> {
@@ -32,28 +40,26 @@ impl Gap {
 }
 
 impl Gains<'_> {
-    /// Points of AP that a variant has over `from`, for each seed of both.
-    fn of(&self, variant: &str, column: &Column) -> Vec<(u64, f64)> {
-        let start = self.table.aps(&self.gap.from, column);
-        let over = |(seed, ap): (u64, f64)| Some((seed, ap - start.iter().find(|(other, _)| *other == seed)?.1));
-        self.table.aps(variant, column).into_iter().filter_map(over).collect()
+    /// Points of AP that a variant has over `from`, the mean of its runs over the mean of those.
+    fn of(&self, variant: &str, column: &Column) -> Option<Gain> {
+        let [start, end] = [&self.gap.from, variant].map(|name| Summary::of(&self.table.aps(name, column)));
+        let (start, end) = (start?, end?);
+        let error = |summary: Summary| Some(summary.deviation?.powi(2) / summary.runs as f64);
+        let error = error(start).zip(error(end)).map(|(start, end)| (start + end).sqrt());
+        Some(Gain { mean: end.mean - start.mean, error })
     }
 
-    /// The share of the gap that a variant closes, over the seeds of all three; none unless the gap is there with every seed.
-    fn share(&self, variant: &str, column: &Column) -> Option<f64> {
-        let whole = self.of(&self.gap.to, column);
-        let both = |(seed, gain)| Some((gain, whole.iter().find(|(other, _)| *other == seed)?.1));
-        let pairs: Vec<(f64, f64)> = self.of(variant, column).into_iter().filter_map(both).collect();
-        let open = !pairs.is_empty() && whole.iter().all(|(_, gap)| *gap > 0.0);
-        let (gained, gap) = pairs.iter().fold((0.0, 0.0), |sums, pair| (sums.0 + pair.0, sums.1 + pair.1));
-        open.then_some(gained / gap)
+    /// The share of the gap that a variant closes; none unless the gap is beyond chance, that is twice its standard error.
+    fn share(&self, gain: Gain, column: &Column) -> Option<f64> {
+        let whole = self.of(&self.gap.to, column)?;
+        (whole.mean > 2.0 * whole.error?).then_some(gain.mean / whole.mean)
     }
 
     fn write_cell(&self, f: &mut fmt::Formatter<'_>, variant: &str, column: &Column) -> fmt::Result {
-        let gains: Vec<_> = self.of(variant, column).into_iter().map(|(_, gain)| gain).collect();
-        let Some(summary) = Summary::of(&gains) else { return write!(f, " – |") };
-        write!(f, " {summary:+}")?;
-        match self.share(variant, column).filter(|_| variant != self.gap.to) {
+        let Some(gain) = self.of(variant, column) else { return write!(f, " – |") };
+        write!(f, " {:+.1}", gain.mean)?;
+        gain.error.map_or(Ok(()), |error| write!(f, " ± {error:.1}"))?;
+        match self.share(gain, column).filter(|_| variant != self.gap.to) {
             Some(share) => write!(f, " ({:.0} %) |", share * 100.0),
             None => write!(f, " |"),
         }
@@ -74,9 +80,9 @@ impl fmt::Display for Gains<'_> {
         }
         write!(
             f,
-            "\nPoints of AP over {from} with the same seed: mean ± standard deviation over seeds. In brackets, the share "
+            "\nPoints of AP over {from}: difference of the means over runs ± its standard error. In brackets, the share of "
         )?;
-        writeln!(f, "of what {to} has over it, where it has more with every seed.")
+        writeln!(f, "what {to} has over it, where that is more than twice its standard error.")
     }
 }
 
@@ -93,10 +99,9 @@ mod tests {
         Scores { bytes: 1, rows: vec![row("car", car), row("cyclist", cyclist)] }
     }
 
-    /// Cars: 20 and 30 points lie between, of which 10 and 15 are gained, and seed 3 has no start; for cyclists the gap is
-    /// there with one seed only.
+    /// Cars: the means are 40, 65 and 52.5, their standard errors 0, 5 and 2.5. For cyclists the gap is 5, its error 15.
     #[test]
-    fn runs_of_the_same_seed_are_compared() {
+    fn means_are_compared() {
         let mut table = Table::default();
         table.add("full", 1, scores(60.0, 40.0));
         table.add("full", 2, scores(70.0, 10.0));
@@ -104,15 +109,14 @@ mod tests {
         table.add("binary", 2, scores(40.0, 20.0));
         table.add("taught", 2, scores(55.0, 24.0));
         table.add("taught", 1, scores(50.0, 20.0));
-        table.add("taught", 3, scores(90.0, 90.0));
-        table.add("other", 3, scores(90.0, 90.0));
+        table.add("once", 3, scores(90.0, 90.0));
         let gap = Gap { from: "binary".into(), to: "full".into() };
         let text = gap.gains(&table).to_string();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "| over binary | test car | test cyclist |");
-        assert_eq!(lines[2], "| full | +25.0 ± 7.1 | +5.0 ± 21.2 |");
-        assert_eq!(lines[3], "| taught | +12.5 ± 3.5 (50 %) | +2.0 ± 2.8 |");
-        assert_eq!(lines[4], "| other | – | – |");
+        assert_eq!(lines[2], "| full | +25.0 ± 5.0 | +5.0 ± 15.0 |");
+        assert_eq!(lines[3], "| taught | +12.5 ± 2.5 (50 %) | +2.0 ± 2.0 |");
+        assert_eq!(lines[4], "| once | +50.0 (200 %) | +70.0 |");
         assert!(lines[6].contains("of what full has over it"));
     }
 }

@@ -131,7 +131,7 @@ pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share, devices: &[C
         let recipe = with_teacher(trial, trials, out)?;
         training::train_on(devices, &recipe, &folder, started)?;
         let scores = scores::measure(&folder, &recipe, &plan.evaluation)?;
-        let text = serde_json::to_string_pretty(&scores).expect("scores are plain values");
+        let text = serde_json::to_string(&scores).expect("scores are plain values");
         write(&folder.join(SCORES), text.as_bytes())?;
     }
     Ok(())
@@ -140,9 +140,8 @@ pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share, devices: &[C
 /// The recipe of a run; a teacher that is another run is written as ONNX beside that run's scores.
 fn with_teacher(trial: &Trial, trials: &[Trial], out: &Path) -> Result<Recipe, AblationError> {
     let mut recipe = trial.recipe.clone();
-    let is_teacher = |other: &&Trial| {
-        trial.taught_by.as_ref().is_some_and(|run| other.variant == run.variant && other.seed == run.seed)
-    };
+    let is_teacher =
+        |other: &&Trial| trial.taught_by.as_ref().is_some_and(|run| other.variant == run.variant && other.seed == run.seed);
     if let Some(teacher) = trials.iter().find(is_teacher) {
         let run = folder(out, teacher);
         if !run.join(SCORES).exists() {

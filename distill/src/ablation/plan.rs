@@ -191,7 +191,12 @@ impl Plan {
                 let seeded = merge(recipe.clone(), Value::Mapping([("seed".into(), seed.into())].into_iter().collect()));
                 let recipe = Recipe::from_value(seeded, path)
                     .map_err(|source| PlanError::Variant { variant: name.clone(), source })?;
-                let trial = Trial { variant: name.clone(), seed, recipe, taught_by: taught_by.as_ref().map(|by| by.with_seed(seed)) };
+                let trial = Trial {
+                    variant: name.clone(),
+                    seed,
+                    recipe,
+                    taught_by: taught_by.as_ref().map(|by| by.with_seed(seed)),
+                };
                 check_teacher(&trial, &trials)?;
                 trials.push(trial);
             }
@@ -245,7 +250,8 @@ fn check_teacher(trial: &Trial, earlier: &[Trial]) -> Result<(), PlanError> {
 }
 
 fn no_teacher(variant: &str) -> PlanError {
-    let reason = "an earlier variant whose last stage has 'binary: none', or {variant: NAME, seed: N} with an earlier seed or this";
+    let reason =
+        "an earlier variant whose last stage has 'binary: none', or {variant: NAME, seed: N} with an earlier seed or this";
     PlanError::Key { key: format!("variants.{variant}.{TAUGHT_BY}"), reason: reason.into() }
 }
 

@@ -85,7 +85,7 @@ fn panel(area: &Area<'_>, title: &str, labels: u32, variants: &[Variant<'_>]) ->
         area.draw(&Text::new(*name, (right - left - 8, row - top), style))?;
 
         let values: Vec<f64> = scores.iter().filter_map(|score| score.ap).collect();
-        let Some(Summary { mean, deviation }) = Summary::of(&values) else { continue };
+        let Some(Summary { mean, deviation, .. }) = Summary::of(&values) else { continue };
         let (low, high) = (middle - 0.4, middle + 0.4);
         if let Some(deviation) = deviation {
             let band = [(mean - deviation, low), (mean + deviation, high)];

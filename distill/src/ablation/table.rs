@@ -15,9 +15,10 @@ pub struct Table {
 /// A set and a class.
 pub(super) type Column = (String, String);
 
-/// Mean and spread of one number over seeds.
+/// Mean and spread of one number over runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Summary {
+    pub(super) runs: usize,
     pub(super) mean: f64,
     /// Standard deviation of the sample; none with one seed.
     pub(super) deviation: Option<f64>,
@@ -59,7 +60,7 @@ impl Table {
 
     /// The variants, each with the scores of its runs for a set and a class at the difficulty that is shown.
     pub(super) fn variants<'a>(&'a self, column: &'a Column) -> impl ExactSizeIterator<Item = (&'a str, Vec<&'a Score>)> {
-        self.variants.iter().map(move |(name, runs)| (name.as_str(), shown(runs, column).map(|(_, score)| score).collect()))
+        self.variants.iter().map(move |(name, runs)| (name.as_str(), shown(runs, column).collect()))
     }
 
     /// Their names.
@@ -67,10 +68,10 @@ impl Table {
         self.variants.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Seeds and APs of a variant's runs, at the difficulty that is shown.
-    pub(super) fn aps(&self, variant: &str, column: &Column) -> Vec<(u64, f64)> {
+    /// APs of a variant's runs, at the difficulty that is shown.
+    pub(super) fn aps(&self, variant: &str, column: &Column) -> Vec<f64> {
         let runs = self.variants.iter().find(|(name, _)| name == variant).map(|(_, runs)| runs.as_slice());
-        shown(runs.unwrap_or_default(), column).filter_map(|(seed, score)| Some((seed, score.ap?))).collect()
+        shown(runs.unwrap_or_default(), column).filter_map(|score| score.ap).collect()
     }
 
     /// Sets and classes that have objects, in the order of the first run.
@@ -82,10 +83,10 @@ impl Table {
     }
 }
 
-/// Seed and score of each run for a set and a class at the difficulty that is shown.
-fn shown<'a>(runs: &'a [(u64, Scores)], (set, class): &'a Column) -> impl Iterator<Item = (u64, &'a Score)> {
+/// The score of each run for a set and a class at the difficulty that is shown.
+fn shown<'a>(runs: &'a [(u64, Scores)], (set, class): &'a Column) -> impl Iterator<Item = &'a Score> {
     let same = move |row: &&Score| row.set == *set && row.class == *class && row.difficulty == SHOWN;
-    runs.iter().filter_map(move |(seed, scores)| Some((*seed, scores.rows.iter().find(same)?)))
+    runs.iter().filter_map(move |(_, scores)| scores.rows.iter().find(same))
 }
 
 impl fmt::Display for Table {
@@ -97,7 +98,7 @@ impl fmt::Display for Table {
         for (variant, runs) in &self.variants {
             write!(f, "| {variant} | {} | {:.2} |", runs.len(), runs[0].1.bytes as f64 * 1e-6)?;
             for column in &columns {
-                match Summary::of(&shown(runs, column).filter_map(|(_, row)| row.ap).collect::<Vec<_>>()) {
+                match Summary::of(&shown(runs, column).filter_map(|row| row.ap).collect::<Vec<_>>()) {
                     Some(summary) => write!(f, " {summary} |")?,
                     None => write!(f, " – |")?,
                 }
@@ -114,18 +115,13 @@ impl Summary {
         let mean = values.iter().sum::<f64>() / count;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let deviation = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
-        (!values.is_empty()).then_some(Self { mean, deviation })
+        (!values.is_empty()).then_some(Self { runs: values.len(), mean, deviation })
     }
 }
 
-/// With a sign if one is asked for (`{:+}`).
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.sign_plus() {
-            write!(f, "{:+.1}", self.mean)?
-        } else {
-            write!(f, "{:.1}", self.mean)?
-        }
+        write!(f, "{:.1}", self.mean)?;
         self.deviation.map_or(Ok(()), |deviation| write!(f, " ± {deviation:.1}"))
     }
 }
