@@ -160,8 +160,11 @@ fn with_teacher(trial: &Trial, trials: &[Trial], out: &Path) -> Result<Recipe, A
 /// # Errors
 /// If a file of scores cannot be read.
 pub fn table(trials: &[Trial], out: &Path) -> Result<Table, AblationError> {
+    // Variant after variant as the plan has them, whichever of their runs are measured.
+    let mut by_variant: Vec<_> = trials.iter().collect();
+    by_variant.sort_by_key(|trial| trials.iter().position(|other| other.variant == trial.variant));
     let mut table = Table::default();
-    for trial in trials {
+    for trial in by_variant {
         let path = folder(out, trial).join(SCORES);
         if path.exists() {
             let text = fs::read_to_string(&path).map_err(AblationError::file(&path))?;
