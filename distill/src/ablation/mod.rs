@@ -140,15 +140,14 @@ pub fn run(plan: &Plan, trials: &[Trial], out: &Path, share: Share, devices: &[C
 /// The recipe of a run; a teacher that is another run is written as ONNX beside that run's scores.
 fn with_teacher(trial: &Trial, trials: &[Trial], out: &Path) -> Result<Recipe, AblationError> {
     let mut recipe = trial.recipe.clone();
-    let is_teacher =
-        |other: &&Trial| trial.taught_by.as_ref().is_some_and(|run| other.variant == run.variant && other.seed == run.seed);
+    let is_teacher = |other: &&Trial| trial.taught_by.as_ref().is_some_and(|run| run.is(other));
     if let Some(teacher) = trials.iter().find(is_teacher) {
         let run = folder(out, teacher);
         if !run.join(SCORES).exists() {
             return Err(AblationError::NoTeacher { variant: trial.variant.clone(), run });
         }
         let model = packing::in_full_precision(&run, &teacher.recipe, recipe.windows()[0])?;
-        let file = run.join("teacher.onnx");
+        let file = run.join(plan::TEACHER);
         write(&file, &onnx::export(&model, onnx::Outputs::Last)?)?;
         recipe.set_teacher(&file);
     }

@@ -119,6 +119,13 @@ pub struct TeacherRun {
     pub seed: u64,
 }
 
+impl TeacherRun {
+    /// Is this the trial that teaches?
+    pub(super) fn is(&self, trial: &Trial) -> bool {
+        trial.variant == self.variant && trial.seed == self.seed
+    }
+}
+
 /// A variant before it is read as a recipe.
 struct Variant {
     name: String,
@@ -128,7 +135,7 @@ struct Variant {
 
 /// What teaches a variant.
 #[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 enum TaughtBy {
     /// The run of this variant with the same seed.
     Variant(String),
@@ -144,6 +151,9 @@ impl TaughtBy {
         }
     }
 }
+
+/// The file that a run which teaches is written to.
+pub(super) const TEACHER: &str = "teacher.onnx";
 
 /// The key of a variant that names its teacher among the variants.
 const TAUGHT_BY: &str = "taught_by";
@@ -215,11 +225,12 @@ impl Plan {
             };
             let mut change = change.clone();
             let taught_by = change.as_mapping_mut().and_then(|change| change.remove(TAUGHT_BY));
-            let taught_by = taught_by.map(serde_yaml::from_value).transpose().map_err(|_| no_teacher(name))?;
+            let taught_by = taught_by.map(serde_yaml::from_value).transpose();
+            let taught_by = taught_by.map_err(|_| no_teacher(name, "a name, or {variant: NAME, seed: N}, of"))?;
             let mut recipe = merge(base.clone(), change);
             if let (Some(_), Some(recipe)) = (&taught_by, recipe.as_mapping_mut()) {
                 // Only a name so far: where the file will lie is known once the ablation runs.
-                let file = Value::Mapping([("file".into(), "teacher.onnx".into())].into_iter().collect());
+                let file = Value::Mapping([("file".into(), TEACHER.into())].into_iter().collect());
                 recipe.insert("teacher".into(), file);
             }
             variants.push(Variant { name: name.to_owned(), recipe, taught_by });
@@ -241,18 +252,17 @@ fn is_folder_name(name: &str) -> bool {
 
 /// A variant can only be taught by one that is trained before it and ends in full precision.
 fn check_teacher(trial: &Trial, earlier: &[Trial]) -> Result<(), PlanError> {
-    let Some(TeacherRun { variant, seed }) = &trial.taught_by else { return Ok(()) };
+    let Some(run) = &trial.taught_by else { return Ok(()) };
     let full = |trial: &Trial| trial.recipe.stages.last().is_some_and(|stage| stage.binary == BinaryLayers::None);
-    match earlier.iter().any(|teacher| teacher.variant == *variant && teacher.seed == *seed && full(teacher)) {
+    match earlier.iter().any(|teacher| run.is(teacher) && full(teacher)) {
         true => Ok(()),
-        false => Err(no_teacher(&trial.variant)),
+        false => Err(no_teacher(&trial.variant, &format!("'{}' with seed {} is not", run.variant, run.seed))),
     }
 }
 
-fn no_teacher(variant: &str) -> PlanError {
-    let reason =
-        "an earlier variant whose last stage has 'binary: none', or {variant: NAME, seed: N} with an earlier seed or this";
-    PlanError::Key { key: format!("variants.{variant}.{TAUGHT_BY}"), reason: reason.into() }
+fn no_teacher(variant: &str, found: &str) -> PlanError {
+    let reason = format!("{found} a run, earlier in the plan, of a variant whose last stage has 'binary: none'");
+    PlanError::Key { key: format!("variants.{variant}.{TAUGHT_BY}"), reason }
 }
 
 /// A variant without taps, with each by itself, and with the first ones.
@@ -378,7 +388,8 @@ evaluation: [{name: test, path: set}]
         let binary = format!("{}, {own}", full("all"));
         let nobody = format!("{}, own: {{taught_by: 3}}", full("none"));
         let later = format!("{}, own: {{taught_by: {{variant: full, seed: 2}}}}", full("none"));
-        for variants in [late, binary, nobody, later] {
+        let misspelt = format!("{}, own: {{taught_by: {{variant: full, seed: 1, sed: 2}}}}", full("none"));
+        for variants in [late, binary, nobody, later, misspelt] {
             let message = plan(&variants).trials().unwrap_err().to_string();
             assert!(message.starts_with("variants.own.taught_by") && message.contains("binary: none"), "{message}");
         }

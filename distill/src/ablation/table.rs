@@ -98,7 +98,7 @@ impl fmt::Display for Table {
         for (variant, runs) in &self.variants {
             write!(f, "| {variant} | {} | {:.2} |", runs.len(), runs[0].1.bytes as f64 * 1e-6)?;
             for column in &columns {
-                match Summary::of(&shown(runs, column).filter_map(|row| row.ap).collect::<Vec<_>>()) {
+                match Summary::of(&self.aps(variant, column)) {
                     Some(summary) => write!(f, " {summary} |")?,
                     None => write!(f, " – |")?,
                 }
