@@ -32,19 +32,8 @@ pub(super) struct Floats<const TABLES: usize>;
 /// Bytes, summed in words of 16 bits.
 pub(super) struct Words<const TABLES: usize>;
 
-impl<const TABLES: usize> PoolLines for Floats<TABLES> {
-    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
-        // SAFETY: promised by the caller.
-        unsafe { tables::pool_lines(lines, len, pairs) };
-    }
-}
-
-impl<const TABLES: usize> PoolLines for Words<TABLES> {
-    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
-        // SAFETY: promised by the caller.
-        unsafe { tables::pool_lines(lines, len, pairs) };
-    }
-}
+impl<const TABLES: usize> PoolLines for Floats<TABLES> {}
+impl<const TABLES: usize> PoolLines for Words<TABLES> {}
 
 /// Bytes of a register.
 const REGISTER: usize = 16;

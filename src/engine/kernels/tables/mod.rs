@@ -202,14 +202,17 @@ pub(super) struct Step {
     pub(super) ends: bool,
 }
 
-/// Pools what a convolution gives, on one instruction set.
+/// Pools what a convolution gives, on one instruction set: by itself on that which every CPU of the architecture has.
 pub(super) trait PoolLines: Send + Sync + 'static {
     /// Maxima over 2×2 windows of pairs of lines of `len` results. All stand one behind the other, and so do the maxima that
     /// take their place.
     ///
     /// # Safety
     /// Only a CPU that has the instructions may call it. From each line on there are as many values as a line has positions.
-    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize);
+    unsafe fn pool_lines<O: Stored>(lines: *mut O, len: usize, pairs: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { pool_lines(lines, len, pairs) };
+    }
 }
 
 /// Looks sums up and adds them, for one kind of values on one instruction set.
