@@ -4,7 +4,6 @@
 //! point, near which most bytes lie, so that sums stay small. With the signs turned, a sum is turned too, so the second half
 //! of a table is the negative first.
 
-use super::lookup::MOST_ROWS;
 use std::{
     arch::{asm, x86_64::*},
     mem::MaybeUninit,
@@ -12,6 +11,8 @@ use std::{
 
 /// Inputs of a table.
 pub(super) const GROUP: usize = 6;
+/// Groups that are built together, at most: the sum of all `|x − middle|` of a position fits 16 bits.
+pub(super) const MOST_GROUPS: usize = u16::MAX as usize / (GROUP * u8::MAX as usize);
 /// Bytes of a table.
 pub(super) const TABLE: usize = 128;
 /// Tables that are built from one register of inputs.
@@ -76,18 +77,20 @@ const fn spread() -> Register<[u8; 64]> {
 static PAIRS: [Register<[i8; 64]>; 3] = [pairs(0), pairs(1), pairs(2)];
 static SPREAD: Register<[u8; 64]> = spread();
 
-/// Builds the tables of some groups of one position, which stand `stride` bytes apart; inputs past `channels` are 0. Gives
-/// the sum of all `|x − middle|`.
+/// Builds the tables of some groups at neighbouring positions, whose inputs start somewhere each; inputs past `channels` are
+/// the middle. The tables of a group stand one after the other, those of groups `stride` bytes apart. `deviations` becomes the sum of
+/// all `|x − middle|` of each position.
 ///
 /// # Safety
-/// There are `channels` bytes to read and room for the tables, which starts with a cache line.
+/// Each position has `channels` bytes to read, and there is room for the tables, which starts with a cache line.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) unsafe fn build(
-    inputs: *const u8,
+    inputs: &[*const u8],
     (channels, groups): (usize, usize),
     middle: &Middle,
-    (mut tables, stride): (*mut u8, usize),
-) -> u16 {
+    (tables, stride): (*mut u8, usize),
+    deviations: &mut [u16],
+) {
     // SAFETY: each is one register.
     let [spread, middles, a, b, c] = unsafe {
         let load = |from: *const u8| _mm512_load_si512(from.cast());
@@ -100,39 +103,41 @@ pub(super) unsafe fn build(
             load(c.0.as_ptr().cast()),
         ]
     };
-    // All groups are staged before the first table, so that loads find what was stored.
-    let mut staged = [const { MaybeUninit::<Register<[u8; 64]>>::uninit() }; MOST_ROWS.div_ceil(TOGETHER)];
+    let middle = _mm512_set1_epi8(middle.value.cast_signed());
+    let mut staged = [const { MaybeUninit::<Register<[u8; 64]>>::uninit() }; MOST_GROUPS.div_ceil(TOGETHER)];
     let staged = staged.as_mut_ptr().cast::<u8>();
-    let (middle, mut deviation) = (_mm512_set1_epi8(middle.value.cast_signed()), _mm512_setzero_si512());
-    for first in (0..groups).step_by(TOGETHER) {
-        let start = first * GROUP;
-        let present = channels.saturating_sub(start).min(TOGETHER * GROUP);
-        let looked_up = (1 << ((groups - first) * GROUP).min(TOGETHER * GROUP)) - 1;
-        // SAFETY: only bytes that are there are read; there is a register for each eight groups.
-        unsafe {
-            let bytes = _mm512_maskz_loadu_epi8((1 << present) - 1, inputs.wrapping_add(start).cast());
-            deviation = _mm512_add_epi64(deviation, _mm512_sad_epu8(bytes, _mm512_maskz_mov_epi8(looked_up, middle)));
-            // Assembly, so that the compiler does not see what was stored: it would shuffle registers where loads that
-            // broadcast are free.
-            asm!(
-                "vmovdqa64 [{to}], {bytes}",
-                to = in(reg) staged.add(first * STAGED),
-                bytes = in(zmm_reg) _mm512_permutexvar_epi8(spread, bytes),
-                options(nostack, preserves_flags),
-            );
+    for ((position, inputs), deviation) in inputs.iter().enumerate().zip(deviations) {
+        // All groups are staged before the first table, so that loads find what was stored.
+        let mut deviations = _mm512_setzero_si512();
+        for first in (0..groups).step_by(TOGETHER) {
+            let start = first * GROUP;
+            let present = channels.saturating_sub(start).min(TOGETHER * GROUP);
+            // SAFETY: only bytes that are there are read; there is a register for each eight groups.
+            unsafe {
+                let bytes = _mm512_mask_loadu_epi8(middle, (1 << present) - 1, inputs.wrapping_add(start).cast());
+                deviations = _mm512_add_epi64(deviations, _mm512_sad_epu8(bytes, middle));
+                // Assembly, so that the compiler does not see what was stored: it would shuffle registers where loads that
+                // broadcast are free.
+                asm!(
+                    "vmovdqa64 [{to}], {bytes}",
+                    to = in(reg) staged.add(first * STAGED),
+                    bytes = in(zmm_reg) _mm512_permutexvar_epi8(spread, bytes),
+                    options(nostack, preserves_flags),
+                );
+            }
         }
-    }
-    for group in 0..groups {
-        // SAFETY: four bytes of the eight of a group; a table is two registers.
-        unsafe {
-            let four = |at: usize| _mm512_set1_epi32(staged.add(group * STAGED + at).cast::<i32>().read_unaligned());
-            let ab = _mm512_add_epi16(_mm512_maddubs_epi16(four(0), a), _mm512_maddubs_epi16(four(2), b));
-            let sums = _mm512_add_epi16(ab, _mm512_add_epi16(_mm512_maddubs_epi16(four(4), c), middles));
-            _mm512_store_si512(tables.cast(), sums);
-            _mm512_store_si512(tables.add(TABLE / 2).cast(), _mm512_sub_epi16(_mm512_setzero_si512(), sums));
+        let mut table = tables.wrapping_add(position * TABLE);
+        for group in 0..groups {
+            // SAFETY: four bytes of the eight of a group; a table is two registers.
+            unsafe {
+                let four = |at: usize| _mm512_set1_epi32(staged.add(group * STAGED + at).cast::<i32>().read_unaligned());
+                let ab = _mm512_add_epi16(_mm512_maddubs_epi16(four(0), a), _mm512_maddubs_epi16(four(2), b));
+                let sums = _mm512_add_epi16(ab, _mm512_add_epi16(_mm512_maddubs_epi16(four(4), c), middles));
+                _mm512_store_si512(table.cast(), sums);
+                _mm512_store_si512(table.add(TABLE / 2).cast(), _mm512_sub_epi16(_mm512_setzero_si512(), sums));
+            }
+            table = table.wrapping_add(stride);
         }
-        tables = tables.wrapping_add(stride);
+        *deviation = _mm512_reduce_add_epi64(deviations) as u16;
     }
-    // No more than MOST_ROWS · GROUP · 255.
-    _mm512_reduce_add_epi64(deviation) as u16
 }

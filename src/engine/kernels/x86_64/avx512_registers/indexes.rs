@@ -4,10 +4,9 @@ use super::{
     super::pack::LANES,
     build::{GROUP, index},
     lookup::Shape,
-    regions::Chunk,
 };
 use crate::{engine::memory::in_large_pages, model_file::BinaryWeights};
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, ops::Range};
 
 /// Registers of filters in a block, at most.
 const MOST_COLUMNS: usize = 4;
@@ -17,34 +16,29 @@ const MOST_COLUMNS: usize = 4;
 #[repr(C, align(64))]
 pub(super) struct Line([u8; 2 * LANES]);
 
-/// Indexes `[span][block of filters][pair of rows][tap of the row][register of filters]`.
+/// Indexes `[chunk][row of the kernel][block of filters][pair of groups][tap of the row][register of the block]`.
 pub(super) struct Indexes {
     lines: Vec<Line>,
-    /// Where each span starts, and what a block of it takes, in lines.
+    /// For each chunk and row of the kernel, where its lines start, and how many a block has.
     spans: Vec<(usize, usize)>,
 }
 
 impl Indexes {
-    pub(super) fn new<S: Shape>(weights: &BinaryWeights, chunks: &[Chunk]) -> Self {
+    /// `chunks` are groups of channels.
+    pub(super) fn new<S: Shape>(weights: &BinaryWeights, chunks: &[Range<usize>]) -> Self {
         let blocks = weights.filters().div_ceil(LANES * S::COLUMNS);
-        let mut spans = Vec::new();
-        let mut end = 0;
-        for rows in chunks.iter().flat_map(|chunk| &chunk.spans) {
-            let block = rows.len().div_ceil(2) * S::INDEXES;
-            spans.push((end, block));
-            end += block * blocks;
-        }
+        let block = |groups: &Range<usize>| groups.len().div_ceil(2) * S::INDEXES;
+        let end = chunks.iter().map(block).sum::<usize>() * S::KERNEL * blocks;
         let mut lines = Vec::with_capacity(end + 1);
         in_large_pages(lines.spare_capacity_mut());
-        for chunk in chunks {
-            for rows in &chunk.spans {
-                for block in 0..blocks {
-                    for rows in rows.chunks(2) {
-                        let mut rows = rows.iter().map(|&(y, group)| Some((y, chunk.groups.start + group)));
-                        let rows = [rows.next().flatten(), rows.next().flatten()];
-                        // SAFETY: a kernel is only used where its instructions are.
-                        unsafe { add::<S>(weights, block, rows, &mut lines) };
-                    }
+        let mut spans = Vec::new();
+        for (groups, y) in chunks.iter().flat_map(|groups| (0..S::KERNEL).map(move |y| (groups, y))) {
+            spans.push((lines.len(), block(groups)));
+            for block in 0..blocks {
+                for first in groups.clone().step_by(2) {
+                    let second = Some(first + 1).filter(|group| groups.contains(group));
+                    // SAFETY: a kernel is only used where its instructions are.
+                    unsafe { add::<S>(weights, block, y, [Some(first), second], &mut lines) };
                 }
             }
         }
@@ -52,21 +46,21 @@ impl Indexes {
         Self { lines, spans }
     }
 
-    /// Those of a block in a span.
-    pub(super) fn of(&self, span: usize, block: usize) -> *const u8 {
-        let (start, lines) = self.spans[span];
+    /// Those of a block of filters for a chunk and a row of the kernel.
+    pub(super) fn of<S: Shape>(&self, chunk: usize, y: usize, block: usize) -> *const u8 {
+        let (start, lines) = self.spans[chunk * S::KERNEL + y];
         self.lines[start + block * lines..].as_ptr().cast()
     }
 }
 
-/// Adds the indexes of a block of filters for two rows, each a row of the kernel and a group of channels.
+/// Adds the indexes of a block of filters in a row of the kernel for two groups of channels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bitalg")]
-fn add<S: Shape>(weights: &BinaryWeights, block: usize, rows: [Option<(usize, usize)>; 2], lines: &mut Vec<Line>) {
+fn add<S: Shape>(weights: &BinaryWeights, block: usize, y: usize, groups: [Option<usize>; 2], lines: &mut Vec<Line>) {
     let taps = S::KERNEL * S::KERNEL;
     let mut words = [[Words([0; LANES]); 2]; MOST_COLUMNS];
     for (column, words) in words[..S::COLUMNS].iter_mut().enumerate() {
-        for (words, row) in words.iter_mut().zip(rows) {
-            if let Some((y, group)) = row {
+        for (words, group) in words.iter_mut().zip(groups) {
+            if let Some(group) = group {
                 words.fill(weights, (block * S::COLUMNS + column) * LANES, group * GROUP * taps + y * S::KERNEL);
             }
         }
@@ -101,11 +95,11 @@ impl Words {
 }
 
 impl Line {
-    /// The indexes of a tap for two rows, whose channels have so many taps. A word has one index of each row; even words are
+    /// The indexes of a tap for two groups, whose channels have so many taps. A word has one index of each group; even words are
     /// the first half of the filters, see `lookup::widen`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bitalg")]
-    fn new(rows: &[Words; 2], tap: usize, taps: usize) -> Self {
+    fn new(groups: &[Words; 2], tap: usize, taps: usize) -> Self {
         const ORDER: [u8; 64] = {
             let mut order = [0; 64];
             let mut i = 0;
@@ -125,7 +119,7 @@ impl Line {
         // SAFETY: each is 64 bytes; eight words for eight indexes.
         unsafe {
             let from = _mm512_loadu_si512(from.as_ptr().cast());
-            let words = rows.as_ptr().cast::<__m512i>();
+            let words = groups.as_ptr().cast::<__m512i>();
             for (i, indexes) in indexes.iter_mut().enumerate() {
                 *indexes = index(_mm512_bitshuffle_epi64_mask(_mm512_load_si512(words.add(i)), from));
             }

@@ -10,11 +10,17 @@ use std::arch::{asm, x86_64::*};
 
 /// Registers of 16-bit sums that a tile has.
 pub(super) const REGISTERS: usize = 16;
-/// Rows of a span, at most.
-pub(super) const MOST_ROWS: usize = 42;
-
 /// Registers of indexes that are fetched before they are needed.
 const AHEAD: usize = 12;
+
+/// The tables of some groups of channels, each at the positions that a tile sees, one after the other.
+#[derive(Clone, Copy)]
+pub(super) struct Groups {
+    pub(super) tables: *const u8,
+    /// Bytes from a group's to the next one's.
+    pub(super) stride: usize,
+    pub(super) count: usize,
+}
 
 /// How a kind of convolution uses the registers of sums: positions times registers of 32 filters.
 pub(super) trait Shape: Send + Sync + 'static {
@@ -26,26 +32,21 @@ pub(super) trait Shape: Send + Sync + 'static {
     const SHORT: usize;
     /// Registers of 32 filters for each position.
     const COLUMNS: usize = REGISTERS / Self::TILE;
-    /// Groups of channels of a chunk, at most.
-    const GROUPS: usize;
-    /// Rows of a span, at most. A row is the tables of a group at neighbouring positions; those of a span stay in the
-    /// first-level cache while all filters look them up.
-    const ROWS: usize;
-    /// Registers of indexes that two rows share, one in each byte of a word.
+    /// Registers of indexes that two groups share, one in each byte of a word.
     const INDEXES: usize = Self::KERNEL * Self::COLUMNS;
 
-    /// Sums what the indexes find in the tables of some rows, and adds it to what is kept for a tile.
+    /// Sums what the indexes find in the tables of some groups, and adds it to what is kept for a tile.
     ///
     /// # Safety
-    /// The CPU has AVX-512 BW. Each row has tables of as many positions as the tile's windows see, of which those
-    /// that do not exist may hold anything; there are indexes for all rows, and one byte more may be read.
-    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow);
+    /// The CPU has AVX-512 BW. Each group has tables of as many positions as the tile's windows see, of which those
+    /// that do not exist may hold anything; there are indexes for all groups, and one byte more may be read.
+    unsafe fn span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow);
 
     /// [`Shape::span`] for a short tile.
     ///
     /// # Safety
     /// As there.
-    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow);
+    unsafe fn short_span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow);
 }
 
 macro_rules! load {
@@ -86,16 +87,16 @@ macro_rules! add_eight {
     };
 }
 
-/// The loop over the rows of a span, whose body is some assembly with these registers of sums and others.
+/// The loop over the groups of a span, whose body is some assembly with these registers of sums and others.
 macro_rules! span {
-    ($rows:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, [$($sum:ident $number:literal)*], [$($more:tt)*]) => {{
+    ($groups:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, [$($sum:ident $number:literal)*], [$($more:tt)*]) => {{
         let mut sums = [$({ let _: usize = $number; _mm512_setzero_si512() }),*];
-        macro_rules! row {
-            ($tables:expr, $row_indexes:expr) => {
+        macro_rules! group {
+            ($group_tables:expr, $group_indexes:expr) => {
                 asm!(
                     $body,
-                    tables = in(reg) $tables,
-                    indexes = in(reg) $row_indexes,
+                    tables = in(reg) $group_tables,
+                    indexes = in(reg) $group_indexes,
                     $($sum = inout(zmm_reg) sums[$number],)*
                     f0 = out(zmm_reg) _,
                     f1 = out(zmm_reg) _,
@@ -110,22 +111,23 @@ macro_rules! span {
                 )
             };
         }
-        let (pairs, rest) = $rows.as_chunks::<2>();
+        let Groups { mut tables, stride, count } = $groups;
         let mut indexes = $indexes;
         $(_mm_prefetch::<_MM_HINT_T0>($from.wrapping_add($number).cast());)*
         // SAFETY: promised by the caller; a permutation ignores what stands above the six bits of an index, so the second
-        // row's are read from the next byte on.
+        // group's are read from the next byte on.
         unsafe {
-            for &[first, second] in pairs {
+            for _ in 0..count / 2 {
                 for line in 0..Self::INDEXES {
                     _mm_prefetch::<_MM_HINT_T0>(indexes.wrapping_add(64 * (AHEAD + line)).cast());
                 }
-                row!(first, indexes);
-                row!(second, indexes.add(1));
+                group!(tables, indexes);
+                group!(tables.wrapping_add(stride), indexes.add(1));
+                tables = tables.wrapping_add(2 * stride);
                 indexes = indexes.add(64 * Self::INDEXES);
             }
-            if let &[last] = rest {
-                row!(last, indexes);
+            if count % 2 == 1 {
+                group!(tables, indexes);
             }
             $(
                 let before = _mm512_loadu_si512($from.add($number).cast());
@@ -152,7 +154,7 @@ macro_rules! table {
     };
 }
 
-/// What long and short tiles begin with: the indexes of the row, and the first four positions for all outputs that see them.
+/// What long and short tiles begin with: the indexes of the group, and the first four positions for all outputs that see them.
 macro_rules! first_outputs {
     () => {
         concat!(
@@ -186,11 +188,11 @@ macro_rules! first_outputs {
     };
 }
 
-/// [`span!`] with a table and the indexes of a row in registers.
+/// [`span!`] with a table and the indexes of a group in registers.
 macro_rules! span_of_three {
-    ($rows:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, $sums:tt) => {
+    ($groups:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, $sums:tt) => {
         span!(
-            $rows,
+            $groups,
             $indexes,
             $from,
             $to,
@@ -214,13 +216,11 @@ impl Shape for Three {
     const KERNEL: usize = 3;
     const TILE: usize = 8;
     const SHORT: usize = 5;
-    const GROUPS: usize = 15;
-    const ROWS: usize = 18;
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
+    unsafe fn span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         span_of_three!(
-            rows,
+            groups,
             indexes,
             from,
             to,
@@ -253,9 +253,9 @@ impl Shape for Three {
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
+    unsafe fn short_span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         span_of_three!(
-            rows,
+            groups,
             indexes,
             from,
             to,
@@ -296,13 +296,11 @@ impl Shape for One {
     const KERNEL: usize = 1;
     const TILE: usize = 4;
     const SHORT: usize = 4;
-    const GROUPS: usize = MOST_ROWS;
-    const ROWS: usize = MOST_ROWS;
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
+    unsafe fn span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         span!(
-            rows,
+            groups,
             indexes,
             from,
             to,
@@ -337,8 +335,8 @@ impl Shape for One {
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn short_span(rows: &[*const u8], indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
+    unsafe fn short_span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
         // SAFETY: promised by the caller.
-        unsafe { Self::span(rows, indexes, from, to) };
+        unsafe { Self::span(groups, indexes, from, to) };
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct State {
     wide: bool,
 }
 
-/// The sums of a tile, those of a register for each `[block of filters][position][register of filters]`.
+/// The sums of a tile, those of a register for each `[block of filters][position][register of the block]`.
 pub(super) struct Kept<'a> {
     pub(super) state: &'a mut State,
     pub(super) narrow: *mut Narrow,
@@ -51,58 +51,55 @@ impl Kept<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) unsafe fn make_room<S: Shape>(&mut self, bound: usize) {
         if self.state.bound + bound > MOST {
-            for block in 0..self.starts.len() / S::COLUMNS {
-                for number in block * REGISTERS..block * REGISTERS + self.positions * S::COLUMNS {
-                    // SAFETY: promised by the caller.
-                    unsafe { *self.wide.add(number) = self.sums::<S>(number) };
-                }
+            for (position, column) in (0..self.starts.len()).flat_map(|c| (0..self.positions).map(move |p| (p, c))) {
+                // SAFETY: promised by the caller.
+                unsafe { *self.wide.add(self.at::<S>(position, column)) = self.sums::<S>(position, column) };
             }
             *self.state = State { bound: 0, narrow: false, wide: true };
         }
         self.state.bound += bound;
     }
 
-    /// All that was added up, with what it started from.
+    fn at<S: Shape>(&self, position: usize, column: usize) -> usize {
+        (column / S::COLUMNS * self.positions + position) * S::COLUMNS + column % S::COLUMNS
+    }
+
+    /// All that was added up for a register of filters, with what it started from.
     ///
     /// # Safety
     /// There are sums of 16 bits, and those of 32 bits if the state says so.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) unsafe fn sums<S: Shape>(&self, number: usize) -> Sums {
+    pub(super) unsafe fn sums<S: Shape>(&self, position: usize, column: usize) -> Sums {
+        let at = self.at::<S>(position, column);
         // SAFETY: promised by the caller.
         unsafe {
-            match self.state.wide {
-                true => widen(&*self.narrow.add(number), &*self.wide.add(number)),
-                false => {
-                    widen(&*self.narrow.add(number), &self.starts[number / REGISTERS * S::COLUMNS + number % S::COLUMNS])
-                }
-            }
+            let start = if self.state.wide { &*self.wide.add(at) } else { &self.starts[column] };
+            widen(&*self.narrow.add(at), start)
         }
     }
 }
 
-/// For each row of the kernel, what no sum of some outputs over it exceeds, or more than fits. `deviations` are those of the
-/// positions that the first output sees, and that its neighbours do, from each row on.
-pub(super) fn bounds<S: Shape>(deviations: [&[u16]; 3], outputs: usize) -> [usize; 3] {
-    deviations.map(|row| {
-        let mut windows = [0_u16; REGISTERS];
-        for x in 0..S::KERNEL {
-            let more = &row[x..x + S::TILE];
-            windows[..S::TILE].iter_mut().zip(more).for_each(|(window, &more)| *window = window.saturating_add(more));
-        }
-        windows[..outputs].iter().copied().max().map_or(0, usize::from)
-    })
+/// What no sum of some outputs over a row of the kernel exceeds, or more than fits. `deviations` are those of the positions
+/// that the outputs see, and more.
+pub(super) fn bound<S: Shape>(deviations: &[u16], outputs: usize) -> usize {
+    let mut windows = [0_u16; REGISTERS];
+    for x in 0..S::KERNEL {
+        let more = &deviations[x..x + S::TILE];
+        windows[..S::TILE].iter_mut().zip(more).for_each(|(window, &more)| *window = window.saturating_add(more));
+    }
+    windows[..outputs].iter().copied().max().map_or(0, usize::from)
 }
 
-/// How many rows of a span of so many can be summed, and what no sum over them exceeds; `bound` is that of the span.
-pub(super) fn fitting<S: Shape>(middle: u8, rows: usize, bound: usize) -> (usize, usize) {
+/// How many groups of a span of so many can be summed, and what no sum over them exceeds; `bound` is that of the span.
+pub(super) fn fitting<S: Shape>(middle: u8, groups: usize, bound: usize) -> (usize, usize) {
     if bound <= MOST {
-        return (rows, bound);
+        return (groups, bound);
     }
-    // Whatever the map holds; an even number, since two rows share their indexes.
+    // Whatever the map holds; an even number, since two groups share their indexes.
     let any = usize::from(middle.max(u8::MAX - middle)) * GROUP * S::KERNEL;
-    let rows = MOST / any / 2 * 2;
-    (rows, rows * any)
+    let groups = MOST / any / 2 * 2;
+    (groups, groups * any)
 }
 
 /// Adds sums of 16 bits to those of 32. Even lanes are the first 16 filters of a register, odd lanes the others, so that
