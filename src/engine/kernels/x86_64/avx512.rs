@@ -223,27 +223,35 @@ pub(super) fn dot_words(mut sum: __m512i, words: __m512i, factors: __m512i) -> _
     sum
 }
 
-/// Scale, bias and activation of 16 sums.
+/// 32 sums in registers.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn follow(sums: &Sums, constants: &Constants, slope: f32, half: usize) -> __m512 {
-    // SAFETY: two registers of 16 values each; `half` is 0 or 1.
-    unsafe {
-        let sums = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(16 * half).cast()));
-        let scale = _mm512_loadu_ps(constants.scale.as_ptr().add(16 * half));
-        let bias = _mm512_loadu_ps(constants.bias.as_ptr().add(16 * half));
-        let y = _mm512_fmadd_ps(sums, scale, bias);
-        _mm512_max_ps(y, _mm512_mul_ps(y, _mm512_set1_ps(slope)))
-    }
+fn load(sums: &Sums) -> [__m512i; 2] {
+    // SAFETY: two registers of 16 sums each.
+    unsafe { [_mm512_loadu_si512(sums.as_ptr().cast()), _mm512_loadu_si512(sums.as_ptr().add(16).cast())] }
 }
 
-/// What follows 32 sums, to bytes.
+/// Scale, bias and activation of 32 sums.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn follow(sums: [__m512i; 2], constants: &Constants, slope: f32) -> [__m512; 2] {
+    let half = |half: usize| {
+        // SAFETY: `half` is 0 or 1, of 32 values.
+        let [scale, bias] =
+            [&constants.scale, &constants.bias].map(|values| unsafe { _mm512_loadu_ps(values.as_ptr().add(16 * half)) });
+        let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[half]), scale, bias);
+        _mm512_max_ps(y, _mm512_mul_ps(y, _mm512_set1_ps(slope)))
+    };
+    [half(0), half(1)]
+}
+
+/// What follows 32 sums, as bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_point: u8) -> [u8; LANES] {
+fn bytes(sums: [__m512i; 2], constants: &Constants, slope: f32, zero_point: u8) -> [u8; LANES] {
     // The plan refuses layers where |y| could reach 2³¹, so every y has an integer; packing clamps.
-    let rounded = |half| _mm512_cvtps_epi32(follow(sums, constants, slope, half));
-    let words = _mm512_packs_epi32(rounded(0), rounded(1));
+    let [low, high] = follow(sums, constants, slope);
+    let words = _mm512_packs_epi32(_mm512_cvtps_epi32(low), _mm512_cvtps_epi32(high));
     let words = _mm512_adds_epi16(words, _mm512_set1_epi16(zero_point.into()));
     // Packing works within quarters of registers.
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
@@ -254,16 +262,30 @@ pub(super) fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_poin
     bytes
 }
 
+/// What follows 32 sums, as floats.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn floats(sums: [__m512i; 2], constants: &Constants, slope: f32) -> [f32; LANES] {
+    let mut floats = [0.0; LANES];
+    for (to, values) in floats.as_chunks_mut::<16>().0.iter_mut().zip(follow(sums, constants, slope)) {
+        // SAFETY: 16 floats.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), values) };
+    }
+    floats
+}
+
+/// What follows 32 sums, to bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn to_bytes(sums: &Sums, constants: &Constants, slope: f32, zero_point: u8) -> [u8; LANES] {
+    bytes(load(sums), constants, slope, zero_point)
+}
+
 /// What follows 32 sums, to floats.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32; LANES] {
-    let mut floats = [0.0; LANES];
-    for half in 0..2 {
-        // SAFETY: 16 of 32 floats.
-        unsafe { _mm512_storeu_ps(floats.as_mut_ptr().add(16 * half), follow(sums, constants, slope, half)) };
-    }
-    floats
+    floats(load(sums), constants, slope)
 }
 
 /// Writes what follows 32 sums, the first `count` of them, to a map from `at` on.
@@ -273,7 +295,7 @@ pub(super) fn to_floats(sums: &Sums, constants: &Constants, slope: f32) -> [f32;
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) unsafe fn write(
-    sums: &Sums,
+    sums: [__m512i; 2],
     (constants, slope): (&Constants, f32),
     output: &Map,
     (at, count): (usize, usize),
@@ -281,12 +303,12 @@ pub(super) unsafe fn write(
 ) {
     match output.element {
         Element::Byte { zero_point } => {
-            let bytes = to_bytes(sums, constants, slope, zero_point);
+            let bytes = bytes(sums, constants, slope, zero_point);
             // SAFETY: promised by the caller.
             copy(unsafe { memory.write(output).run(at, count) }, &bytes);
         }
         Element::Float => {
-            let floats = to_floats(sums, constants, slope);
+            let floats = floats(sums, constants, slope);
             // SAFETY: promised by the caller.
             copy(unsafe { memory.write(output).run(at, count) }, &floats);
         }

@@ -7,7 +7,7 @@
 use super::{
     super::{Convolution, Work, window::Window},
     avx512,
-    dense::{Constants, Sums},
+    dense::Constants,
     pack::{self, Group, LANES},
 };
 use crate::{
@@ -124,11 +124,9 @@ impl Image {
                 }
                 for (i, sums) in sums.chunks_exact(SIDE).take(count - start).enumerate() {
                     let largest = sums[1..].iter().fold(sums[0], |largest, &sums| larger(largest, sums));
-                    // SAFETY: 32 sums of 32 bits are two registers.
-                    let largest = unsafe { std::mem::transmute::<[__m512i; 2], Sums>(largest) };
                     let at = self.output.at(filter, y as isize, (first + start + i) as isize);
                     // SAFETY: only this item uses these outputs; a layer never reads where it writes.
-                    unsafe { avx512::write(&largest, (constants, self.slope), &self.output, (at, filters), memory) };
+                    unsafe { avx512::write(largest, (constants, self.slope), &self.output, (at, filters), memory) };
                 }
             }
         }

@@ -224,7 +224,7 @@ impl<S: Shape> Registers<S> {
                 unsafe {
                     let sums = kept.sums::<S>(position, column);
                     let constants = (&self.constants[number], self.slope);
-                    avx512::write(&sums, constants, &self.output, (place + filter, filters), memory);
+                    avx512::write(sums, constants, &self.output, (place + filter, filters), memory);
                 }
             }
         }

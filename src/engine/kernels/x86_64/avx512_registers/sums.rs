@@ -51,9 +51,14 @@ impl Kept<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) unsafe fn make_room<S: Shape>(&mut self, bound: usize) {
         if self.state.bound + bound > MOST {
-            for (position, column) in (0..self.starts.len()).flat_map(|c| (0..self.positions).map(move |p| (p, c))) {
-                // SAFETY: promised by the caller.
-                unsafe { *self.wide.add(self.at::<S>(position, column)) = self.sums::<S>(position, column) };
+            for column in 0..self.starts.len() {
+                for position in 0..self.positions {
+                    // SAFETY: promised by the caller; a `Sums` is two registers.
+                    unsafe {
+                        let to = self.wide.add(self.at::<S>(position, column)).cast::<[__m512i; 2]>();
+                        to.write_unaligned(self.sums::<S>(position, column));
+                    }
+                }
             }
             *self.state = State { bound: 0, narrow: false, wide: true };
         }
@@ -70,7 +75,7 @@ impl Kept<'_> {
     /// There are sums of 16 bits, and those of 32 bits if the state says so.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) unsafe fn sums<S: Shape>(&self, position: usize, column: usize) -> Sums {
+    pub(super) unsafe fn sums<S: Shape>(&self, position: usize, column: usize) -> [__m512i; 2] {
         let at = self.at::<S>(position, column);
         // SAFETY: promised by the caller.
         unsafe {
@@ -106,15 +111,12 @@ pub(super) fn fitting<S: Shape>(middle: u8, groups: usize, bound: usize) -> (usi
 /// nothing has to be moved: products with 1 and 0 take them apart.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn widen(narrow: &Narrow, from: &Sums) -> Sums {
+fn widen(narrow: &Narrow, from: &Sums) -> [__m512i; 2] {
     let (even, odd) = (_mm512_set1_epi32(1), _mm512_set1_epi32(1 << 16));
-    let mut to = [0; 32];
     // SAFETY: 32 words are a register, a `Sums` is two.
     unsafe {
         let narrow = _mm512_loadu_si512(narrow.as_ptr().cast());
         let half = |at: usize| _mm512_loadu_si512(from.as_ptr().add(at).cast());
-        _mm512_storeu_si512(to.as_mut_ptr().cast(), dot_words(half(0), narrow, even));
-        _mm512_storeu_si512(to.as_mut_ptr().add(16).cast(), dot_words(half(16), narrow, odd));
+        [dot_words(half(0), narrow, even), dot_words(half(16), narrow, odd)]
     }
-    to
 }
