@@ -9,7 +9,7 @@
 use super::{
     super::{
         Convolution, Kernel, Work,
-        dense::{self, Constants, Dense, Dot, Sums},
+        dense::{self, Constants, Dot, Sums},
         moves,
         pack::{Group, LANES, Signs},
         portable::Portable,
@@ -52,8 +52,8 @@ impl Kernel for I8mm {
 
     fn convolution(&self, convolution: Convolution<'_>) -> Box<dyn Work> {
         match convolution.weights {
-            Weights::Bits(_) => Box::new(Dense::<Bytes>::new(convolution)),
-            _ => Box::new(Dense::<Words>::new(convolution)),
+            Weights::Bits(_) => Bytes::convolution(convolution),
+            _ => Words::convolution(convolution),
         }
     }
 
