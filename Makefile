@@ -2,6 +2,7 @@
 #   make demo [FRAMES=folder] [MODEL=file]   plays real driving frames into the node over ROS 2
 #   make test                                everything that CI runs
 #   make test-arm                            the engine's tests for 64-bit ARM, emulated (scripts/setup-arm.sh)
+#   make test-vulkan                         training on a GPU beside the CPU; builds everything once more, wants a Vulkan driver
 #   make bench-peers [ARGUMENTS=...]         times the engine beside ONNX Runtime and OpenVINO, in turn
 #   make bench-scaling                       the same over input size and width, as docs/scaling.png
 #   make bench-training [ARGUMENTS=...]      times training beside PyTorch on the CPU, in turn
@@ -21,7 +22,7 @@ arm_cores := cortex-a72 cortex-a76 max
 # cargo-nextest if it is there, else cargo's own runner.
 runner = $(shell command -v cargo-nextest > /dev/null && echo 'nextest run' || echo test)
 
-.PHONY: demo test test-arm setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling bench-training
+.PHONY: demo test test-arm test-vulkan setup build lint unit-tests ros-tests colcon-tests bench-peers bench-scaling bench-training
 demo: build
 	@$(env); "$$ONEBIT_ROS_PYTHON" demo/play.py --binary $(CARGO_TARGET_DIR)/release/detector_node \
 	  --frames '$(FRAMES)' --model '$(MODEL)'
@@ -40,7 +41,7 @@ lint: setup
 	cargo fmt --all --check
 	$(env); cargo clippy $(detector) --all-targets -- -D warnings
 	$(env); cargo clippy $(distill) --all-targets -- -D warnings
-	$(env); cargo check $(distill) --features vulkan
+	$(env); cargo check $(distill) --features vulkan --bins --test vulkan
 
 unit-tests: setup
 	$(env); cargo $(runner) $(detector)
@@ -63,6 +64,9 @@ test-arm:
 	  ARM_CPU=$$core "$${tests[@]}" this_core_has_its_kernels -- --nocapture; \
 	  ARM_CPU=$$core "$${tests[@]}" engine; \
 	done
+
+test-vulkan: setup
+	$(env); cargo $(runner) $(distill) --features vulkan --test vulkan
 
 peers = $(env); "$$ONEBIT_CACHE/bench/bin/python" benches/peers/$(1) \
   --onebit $(CARGO_TARGET_DIR)/release/onebit --folder $(CARGO_TARGET_DIR)/peers

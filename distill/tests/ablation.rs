@@ -53,10 +53,15 @@ fn every_variant_is_trained_and_measured_once() {
 fn documented_tables_are_those_of_the_scores() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = fs::read_to_string(root.join("docs/proof.md")).unwrap();
-    let plan = Plan::load(&root.join("distill/plans/proof.yaml")).unwrap();
-    let table = ablation::table(&plan.trials().unwrap(), &root.join("docs/proof")).unwrap();
-    let gains = plan.gap.as_ref().unwrap().gains(&table).to_string();
-    for line in table.to_string().lines().chain(gains.lines()).filter(|line| line.starts_with('|')) {
-        assert!(page.contains(line), "docs/proof.md lacks the line: {line}");
+    for name in ["proof", "taps"] {
+        let plan = Plan::load(&root.join("distill/plans").join(name).with_extension("yaml")).unwrap();
+        let table = ablation::table(&plan.trials().unwrap(), &root.join("docs").join(name)).unwrap();
+        let gains = plan.gap.as_ref().unwrap().gains(&table).to_string();
+        let lines = [table.to_string(), gains].join("\n");
+        let lines: Vec<_> = lines.lines().filter(|line| line.starts_with('|')).collect();
+        assert!(lines.len() > 4, "there are scores for {name}");
+        for line in lines {
+            assert!(page.contains(line), "docs/proof.md lacks the line: {line}");
+        }
     }
 }
