@@ -74,20 +74,20 @@ impl Regions {
         let fewest = (blocks * S::COLUMNS * LANES).div_ceil(FILTERS);
         let cuts = (fewest..fewest + threads)
             .flat_map(|parts| (1..=width.div_ceil(S::SHORT)).map(move |strips| (parts, strips)))
-            .filter_map(|(parts, strips)| Self::cut::<S>((width, height, outputs), groups, blocks.div_ceil(parts), strips))
-            .flat_map(|cut| (0..threads).map(move |more| Self { bands: (cut.bands + more).min(height), ..cut }))
-            .map(|cut| Self { parts: blocks.div_ceil(cut.blocks), ..cut });
+            .filter_map(|cut| Self::cut::<S>((width, height, outputs), groups, blocks, cut))
+            .flat_map(|cut| (0..threads).map(move |more| Self { bands: (cut.bands + more).min(height), ..cut }));
         let most_to_do = |cut: &Self| (cut.item::<S>(groups) * cut.items().div_ceil(threads), cut.items());
         cuts.min_by_key(most_to_do).expect("strips of a short tile fit")
     }
 
-    /// As few bands and chunks as fit what a thread has at hand, with so many strips and blocks of a part.
+    /// As few bands and chunks as fit what a thread has at hand, with so many parts, or less, and strips.
     fn cut<S: Shape>(
         (width, height, outputs): (usize, usize, usize),
         groups: usize,
         blocks: usize,
-        strips: usize,
+        (parts, strips): (usize, usize),
     ) -> Option<Self> {
+        let (blocks, parts) = (blocks.div_ceil(parts), blocks.div_ceil(blocks.div_ceil(parts)));
         let room = tiles::<S>(width.div_ceil(strips)).map(|tile| tile.positions).sum::<usize>();
         let stride = (room + S::KERNEL - 1) * TABLE;
         let rows = SUMS / (room * S::COLUMNS * blocks);
@@ -102,7 +102,7 @@ impl Regions {
             bands,
             strips,
             blocks,
-            parts: 0,
+            parts,
             chunks: groups.div_ceil(most_groups),
             stride,
             kept,
