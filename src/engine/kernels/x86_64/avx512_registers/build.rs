@@ -78,8 +78,8 @@ static PAIRS: [Register<[i8; 64]>; 3] = [pairs(0), pairs(1), pairs(2)];
 static SPREAD: Register<[u8; 64]> = spread();
 
 /// Builds the tables of some groups at neighbouring positions, whose inputs start somewhere each; inputs past `channels` are
-/// the middle. The tables of a group stand one after the other, those of groups `stride` bytes apart. `deviations` becomes the sum of
-/// all `|x − middle|` of each position.
+/// the middle. The tables of a group stand one after the other, those of groups `stride` bytes apart. `deviations` becomes the
+/// sum of all `|x − middle|` of each position.
 ///
 /// # Safety
 /// Each position has `channels` bytes to read, and there is room for the tables, which starts with a cache line.

@@ -15,7 +15,7 @@ use super::{
     build::{self, GROUP, Middle, TABLE},
     indexes::Indexes,
     lookup::{Groups, REGISTERS, Shape},
-    regions::{Region, Regions, SUMS, TABLES, tiles},
+    regions::{Region, Regions, SUMS, TABLES, extent, tiles},
     sums::{self, Kept, Narrow, State, ZEROS},
 };
 use crate::engine::{
@@ -27,8 +27,8 @@ use std::{marker::PhantomData, mem::MaybeUninit, ops::Range, ptr};
 
 /// Positions of a row of tables, at most.
 const POSITIONS: usize = TABLES / TABLE;
-/// Bytes of the registers of indexes that two groups share.
-const LINE: usize = 64;
+/// Tiles whose sums are kept, at most: the smallest has sums in ten registers.
+const STATES: usize = SUMS / 10;
 
 /// What an item needs besides the maps, on the stack of its thread.
 #[repr(C, align(64))]
@@ -42,7 +42,7 @@ struct Scratch {
 struct Hand {
     scratch: MaybeUninit<Scratch>,
     /// Of each tile, row after row.
-    states: [State; SUMS / REGISTERS * 2],
+    states: [State; STATES],
     /// For each position of the row of tables, the sum of all `|x − middle|` of the chunk; more are read than there are.
     deviations: [u16; POSITIONS + REGISTERS],
 }
@@ -136,7 +136,7 @@ impl<S: Shape> Registers<S> {
         let (regions, groups) = (&self.regions, &self.chunks[chunk]);
         let half = S::KERNEL / 2;
         let tiles = tiles::<S>(region.columns.len());
-        let (in_row, room) = tiles.clone().fold((0, 0), |(tiles, room), tile| (tiles + 1, room + tile.positions));
+        let (in_row, room) = extent(tiles.clone());
         for row in region.rows.start.saturating_sub(half)..regions.height.min(region.rows.end + half) {
             let columns = regions.columns(row, region);
             // SAFETY: regions are cut such that the tables of a row fit.
@@ -168,14 +168,14 @@ impl<S: Shape> Registers<S> {
         }
     }
 
-    /// Adds what is found in the tables of a chunk, in a row of the kernel, to the sums of a tile.
+    /// Adds what is found in the tables of a row, a chunk and a row of the kernel, to the sums of a tile.
     ///
     /// # Safety
     /// The tables are those of the positions that the tile sees.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn look_up(
         &self,
-        (chunk, y): (usize, usize),
+        row: (usize, usize),
         groups: Groups,
         (bound, short): (usize, bool),
         blocks: &Range<usize>,
@@ -190,7 +190,7 @@ impl<S: Shape> Registers<S> {
             for (number, block) in blocks.clone().enumerate() {
                 let to = kept.narrow.wrapping_add(number * kept.positions * S::COLUMNS);
                 let from = if kept.state.narrow { to.cast_const() } else { ZEROS.0.as_ptr() };
-                let indexes = self.indexes.of::<S>(chunk, y, block).wrapping_add(first / 2 * S::INDEXES * LINE);
+                let indexes = self.indexes.of::<S>(row, block, first);
                 // SAFETY: promised by the caller; there are indexes for all groups.
                 unsafe {
                     match short {
@@ -243,7 +243,7 @@ impl<S: Shape> Work for Registers<S> {
         let blocks = first..self.blocks.min(first + blocks);
         let mut hand = Hand {
             scratch: MaybeUninit::uninit(),
-            states: [State::default(); SUMS / REGISTERS * 2],
+            states: [State::default(); STATES],
             deviations: [0; POSITIONS + REGISTERS],
         };
         for chunk in 0..self.chunks.len() {

@@ -46,10 +46,10 @@ impl Indexes {
         Self { lines, spans }
     }
 
-    /// Those of a block of filters for a chunk and a row of the kernel.
-    pub(super) fn of<S: Shape>(&self, chunk: usize, y: usize, block: usize) -> *const u8 {
+    /// Those of a block of filters for a chunk and a row of the kernel, from a group of the chunk on, an even one.
+    pub(super) fn of<S: Shape>(&self, (chunk, y): (usize, usize), block: usize, first: usize) -> *const u8 {
         let (start, lines) = self.spans[chunk * S::KERNEL + y];
-        self.lines[start + block * lines..].as_ptr().cast()
+        self.lines[start + block * lines + first / 2 * S::INDEXES..].as_ptr().cast()
     }
 }
 

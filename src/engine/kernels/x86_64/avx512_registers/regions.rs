@@ -88,7 +88,7 @@ impl Regions {
         (parts, strips): (usize, usize),
     ) -> Option<Self> {
         let (blocks, parts) = (blocks.div_ceil(parts), blocks.div_ceil(blocks.div_ceil(parts)));
-        let room = tiles::<S>(width.div_ceil(strips)).map(|tile| tile.positions).sum::<usize>();
+        let (_, room) = extent(tiles::<S>(width.div_ceil(strips)));
         let stride = (room + S::KERNEL - 1) * TABLE;
         let rows = SUMS / (room * S::COLUMNS * blocks);
         let most_groups = (TABLES / stride).min(MOST_GROUPS);
@@ -112,7 +112,7 @@ impl Regions {
     /// What the largest item takes, in lookups; about.
     fn item<S: Shape>(&self, groups: usize) -> usize {
         let (columns, rows) = (self.width.div_ceil(self.strips), self.height.div_ceil(self.bands));
-        let (tiles, room) = tiles::<S>(columns).fold((0, 0), |(tiles, room), tile| (tiles + 1, room + tile.positions));
+        let (tiles, room) = extent(tiles::<S>(columns));
         let lookups = S::KERNEL * S::KERNEL * room * S::COLUMNS * self.blocks * groups;
         let spans = S::KERNEL * tiles * self.blocks * self.chunks * SPAN;
         let tables = |rows: usize| rows * (columns + S::KERNEL - 1) * groups * BUILD;
@@ -156,4 +156,9 @@ pub(super) fn tiles<S: Shape>(outputs: usize) -> impl Iterator<Item = Tile> + Cl
         *end += positions;
         Some(Tile { start, positions, short })
     })
+}
+
+/// How many tiles there are, and how many positions they have room for.
+pub(super) fn extent(tiles: impl Iterator<Item = Tile>) -> (usize, usize) {
+    tiles.fold((0, 0), |(tiles, room), tile| (tiles + 1, room + tile.positions))
 }
