@@ -269,6 +269,9 @@ impl<L: Lookup, O: Stored> Work for Binary<L, O> {
         let (sums, results) =
             unsafe { ((&raw const (*scratch).sums).cast::<L::Sums>(), (&raw mut (*scratch).results).cast::<O>()) };
         for (index, filter) in filters.clone().enumerate() {
+            if filter + 1 < filters.end {
+                self.lines.fetch::<O>(run, &self.output, filter + 1, memory);
+            }
             let sums = (0..lines.len()).map(|line| sums.wrapping_add(line * filters.len() + index));
             self.finish(filter, run, sums, results, memory);
         }

@@ -7,6 +7,7 @@
 //! Where the output is pooled, bands of rows are cut in columns of one line's width instead, whose lines stand one below the
 //! other: two of them make a line of the output.
 
+use super::prefetch;
 use crate::{
     engine::{
         layout::Map,
@@ -182,6 +183,15 @@ impl Lines {
         segments
     }
 
+    /// Fetches what [`Lines::store`] will write: a channel stands far from the one before it.
+    pub(super) fn fetch<T: Value>(&self, run: &Run, output: &Map, channel: usize, memory: &Memory) {
+        let writer = memory.write::<T>(output);
+        for &Segment { y, x, len, .. } in &run.segments {
+            let start = writer.start(output.at(channel, y as isize, x as isize), len);
+            (0..len).step_by(CACHE_LINE / size_of::<T>()).for_each(|i| prefetch(start.wrapping_add(i)));
+        }
+    }
+
     /// Copies what a run holds of a channel to its map; `results` has all positions of the run, or
     /// what they were pooled to.
     pub(super) fn store<T: Value>(&self, run: &Run, results: &[T], output: &Map, channel: usize, memory: &Memory) {
@@ -197,6 +207,9 @@ impl Lines {
         }
     }
 }
+
+/// Bytes that are fetched together.
+const CACHE_LINE: usize = 64;
 
 /// One of some nearly equal parts of a range.
 pub(super) fn part(len: usize, index: usize, parts: usize) -> Range<usize> {
