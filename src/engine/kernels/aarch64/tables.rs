@@ -124,7 +124,7 @@ fn add<R: Register>(a: [R; REGISTERS], b: [R; REGISTERS]) -> [R; REGISTERS] {
 /// # Safety
 /// The offsets lead into the tables.
 #[inline(always)]
-unsafe fn sum_3<R: Register, const GROUPS: usize>(tables: *const u8, words: &[u64]) -> [R; REGISTERS] {
+unsafe fn sum_3<R: Register, const COUNT: usize>(tables: *const u8, words: &[u64]) -> [R; REGISTERS] {
     macro_rules! tap {
         ($i:expr) => {{
             let i: usize = $i;
@@ -132,15 +132,20 @@ unsafe fn sum_3<R: Register, const GROUPS: usize>(tables: *const u8, words: &[u6
             unsafe { entry::<R, 3>(tables.add(i / 3 * TABLE_3 + offset::<CHANNELS_3>(words, i)), i % 3) }
         }};
     }
-    macro_rules! group {
-        ($first:expr, $sum:expr) => {{
-            let sum = add(add($sum, tap!($first + 1)), tap!($first + 2));
-            let sum = add(add(add(sum, tap!($first + 3)), tap!($first + 4)), tap!($first + 5));
-            add(add(add(sum, tap!($first + 6)), tap!($first + 7)), tap!($first + 8))
-        }};
+    let mut sum = add(add(tap!(0), tap!(1)), tap!(2));
+    macro_rules! row {
+        ($table:literal) => {
+            if COUNT > $table {
+                sum = add(add(add(sum, tap!(3 * $table)), tap!(3 * $table + 1)), tap!(3 * $table + 2));
+            }
+        };
     }
-    let sum = group!(0, tap!(0));
-    if GROUPS == 2 { group!(9, add(sum, tap!(9))) } else { sum }
+    row!(1);
+    row!(2);
+    row!(3);
+    row!(4);
+    row!(5);
+    sum
 }
 
 /// The sums of a filter over the tables of a chunk, 1×1.
@@ -169,6 +174,23 @@ unsafe fn sum_1<R: Register, const STEPS: usize>(tables: *const u8, words: &[u64
     sum
 }
 
+/// Calls the loop for a step's tables: the sum of a filter, its number of tables (or of [`STEP_1`] tables) and its words.
+macro_rules! by_shape {
+    ($step:ident, $filters:ident) => {
+        match ($step.kernel, $step.tables) {
+            (1, 4) => $filters!(sum_1, 1, 1),
+            (1, 8) => $filters!(sum_1, 2, 1),
+            (1, _) => $filters!(sum_1, 3, 1),
+            (_, 1) => $filters!(sum_3, 1, 1),
+            (_, 2) => $filters!(sum_3, 2, 1),
+            (_, 3) => $filters!(sum_3, 3, 1),
+            (_, 4) => $filters!(sum_3, 4, 2),
+            (_, 5) => $filters!(sum_3, 5, 2),
+            _ => $filters!(sum_3, 6, 2),
+        }
+    };
+}
+
 impl<const TABLES: usize> Lookup for Floats<TABLES> {
     type Input = f32;
     type Line = Line<f32, 16>;
@@ -185,23 +207,17 @@ impl<const TABLES: usize> Lookup for Floats<TABLES> {
         unsafe { tables::build::<f32, 16>(inputs, table) };
     }
 
-    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: *mut Self::Sums) {
         let tables = tables.cast::<u8>();
         macro_rules! filters {
             ($sum:ident, $count:literal, $words:literal) => {
-                for (words, sums) in entries.as_chunks::<$words>().0.iter().zip(sums) {
+                for (filter, words) in entries.as_chunks::<$words>().0.iter().enumerate() {
                     // SAFETY: promised by the caller.
-                    join_floats(unsafe { $sum::<_, $count>(tables, words) }, sums);
+                    unsafe { join_floats(step, $sum::<_, $count>(tables, words), sums.add(filter)) };
                 }
             };
         }
-        match (step.kernel, step.groups) {
-            (1, 4) => filters!(sum_1, 1, 1),
-            (1, 8) => filters!(sum_1, 2, 1),
-            (1, _) => filters!(sum_1, 3, 1),
-            (_, 1) => filters!(sum_3, 1, 1),
-            _ => filters!(sum_3, 2, 2),
-        }
+        by_shape!(step, filters);
     }
 
     unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
@@ -210,15 +226,17 @@ impl<const TABLES: usize> Lookup for Floats<TABLES> {
     }
 }
 
-/// Adds to the sums of a filter.
+/// Adds to the sums of a filter, or starts them.
+///
+/// # Safety
+/// `sums` is a line.
 #[inline(always)]
-fn join_floats(sum: [float32x4_t; REGISTERS], sums: &mut Line<f32, 16>) {
-    let at = sums.0.as_mut_ptr().cast::<u8>();
+unsafe fn join_floats(step: Step, sum: [float32x4_t; REGISTERS], sums: *mut Line<f32, 16>) {
     for (i, sum) in sum.into_iter().enumerate() {
         // SAFETY: a line is four registers.
         unsafe {
-            let at = at.add(i * REGISTER);
-            float32x4_t::load(at).add(sum).store(at);
+            let at = sums.cast::<u8>().add(i * REGISTER);
+            if step.first { sum } else { float32x4_t::load(at).add(sum) }.store(at);
         }
     }
 }
@@ -239,29 +257,18 @@ impl<const TABLES: usize> Lookup for Words<TABLES> {
         unsafe { tables::build::<i16, 32>(inputs, table) };
     }
 
-    unsafe fn add(
-        step: Step,
-        tables: *const Self::Line,
-        entries: &[u64],
-        partial: *mut Self::Line,
-        sums: &mut [Self::Sums],
-    ) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], partial: *mut Self::Line, sums: *mut Self::Sums) {
         let tables = tables.cast::<u8>();
         macro_rules! filters {
             ($sum:ident, $count:literal, $words:literal) => {
-                for (filter, (words, sums)) in entries.as_chunks::<$words>().0.iter().zip(sums).enumerate() {
+                for (filter, words) in entries.as_chunks::<$words>().0.iter().enumerate() {
+                    let (partial, sums) = (partial.wrapping_add(filter), sums.wrapping_add(filter));
                     // SAFETY: promised by the caller.
-                    unsafe { join_words(step, $sum::<_, $count>(tables, words), partial.add(filter), sums) };
+                    unsafe { join_words(step, $sum::<_, $count>(tables, words), partial, sums) };
                 }
             };
         }
-        match (step.kernel, step.groups) {
-            (1, 4) => filters!(sum_1, 1, 1),
-            (1, 8) => filters!(sum_1, 2, 1),
-            (1, _) => filters!(sum_1, 3, 1),
-            (_, 1) => filters!(sum_3, 1, 1),
-            _ => filters!(sum_3, 2, 2),
-        }
+        by_shape!(step, filters);
     }
 
     unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O) {
@@ -270,12 +277,12 @@ impl<const TABLES: usize> Lookup for Words<TABLES> {
     }
 }
 
-/// Adds to the partial sums of a filter and, at the end of a span, these to its sums.
+/// Adds to the partial sums of a filter and, at the end of a span, these to its sums, or starts them.
 ///
 /// # Safety
-/// `partial` is a line.
+/// Both are lines.
 #[inline(always)]
-unsafe fn join_words(step: Step, sum: [int16x8_t; REGISTERS], partial: *mut Line<i16, 32>, sums: &mut Line<i32, 32>) {
+unsafe fn join_words(step: Step, sum: [int16x8_t; REGISTERS], partial: *mut Line<i16, 32>, sums: *mut Line<i32, 32>) {
     let mut sum = sum;
     let partial = partial.cast::<u8>();
     // SAFETY: a line of words is four registers, a line of sums eight.
@@ -284,11 +291,14 @@ unsafe fn join_words(step: Step, sum: [int16x8_t; REGISTERS], partial: *mut Line
             sum = add(sum, array::from_fn(|i| int16x8_t::load(partial.add(i * REGISTER))));
         }
         if step.ends {
-            let sums = sums.0.as_mut_ptr();
             for (i, sum) in sum.into_iter().enumerate() {
-                let at = sums.add(8 * i);
-                vst1q_s32(at, vaddw_s16(vld1q_s32(at), vget_low_s16(sum)));
-                vst1q_s32(at.add(4), vaddw_high_s16(vld1q_s32(at.add(4)), sum));
+                let at = sums.cast::<i32>().add(8 * i);
+                let joined = match step.first {
+                    true => [vmovl_s16(vget_low_s16(sum)), vmovl_high_s16(sum)],
+                    false => [vaddw_s16(vld1q_s32(at), vget_low_s16(sum)), vaddw_high_s16(vld1q_s32(at.add(4)), sum)],
+                };
+                vst1q_s32(at, joined[0]);
+                vst1q_s32(at.add(4), joined[1]);
             }
         } else {
             for (i, sum) in sum.into_iter().enumerate() {

@@ -113,13 +113,13 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         scratch: &mut MaybeUninit<Scratch<L, O>>,
     ) {
         let scratch = scratch.as_mut_ptr();
-        // SAFETY: in bounds of the scratch; all bits 0 are zeros, whatever the kind of sums.
+        // SAFETY: in bounds of the scratch.
         let (tables, partial, sums) = unsafe {
-            let sums = (&raw mut (*scratch).sums).cast::<L::Sums>();
-            let count = lines.len() * filters.len();
-            sums.write_bytes(0, count);
-            let sums = slice::from_raw_parts_mut(sums, count);
-            ((&raw mut (*scratch).tables).cast::<L::Line>(), (&raw mut (*scratch).partial).cast::<L::Line>(), sums)
+            (
+                (&raw mut (*scratch).tables).cast::<L::Line>(),
+                (&raw mut (*scratch).partial).cast::<L::Line>(),
+                (&raw mut (*scratch).sums).cast::<L::Sums>(),
+            )
         };
         let sets = self.grouping.sets();
         let rows = 0..lines.len() + sets - 1;
@@ -130,42 +130,38 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         let turns = self
             .spans
             .iter()
-            .flat_map(|span| rows.clone().flat_map(move |row| (0..span.len()).map(move |i| (span, row, i))));
+            .enumerate()
+            .flat_map(|(span, pieces)| rows.clone().flat_map(move |row| (0..pieces.len()).map(move |i| (span, row, i))));
         let mut turns = turns.peekable();
         while let Some((span, row, i)) = turns.next() {
-            self.build(&span[i].chunk, corner(row), input, tables);
+            let pieces = &self.spans[span];
+            self.build(&pieces[i].chunk, corner(row), input, tables);
             if let Some(&(span, row, i)) = turns.peek() {
-                self.fetch(&span[i].chunk, corner(row), input);
+                self.fetch(&self.spans[span][i].chunk, corner(row), input);
             }
             // With one set, the lines are those of the sums. Else the row is the first one of a window, the second of the
             // window above, the third of that above.
             for set in (row + 1).saturating_sub(lines.len())..sets.min(row + 1) {
-                let sums = &mut sums[(row - set) * filters.len()..][..filters.len()];
-                // SAFETY: the tables of the chunk were built; there are partial sums for all filters.
-                unsafe { self.add(&span[i], set, (i == 0, i + 1 == span.len()), filters, tables, (partial, sums)) };
+                let step = Step {
+                    kernel: self.kernel,
+                    tables: pieces[i].chunk.groups * self.grouping.rows,
+                    starts: i == 0,
+                    ends: i + 1 == pieces.len(),
+                    first: span == 0 && set == 0,
+                };
+                let sums = sums.wrapping_add((row - set) * filters.len());
+                let entries = self.entries(&pieces[i], set, filters);
+                // SAFETY: a kernel is only used where its instructions are; the tables of the chunk were built, and there are
+                // sums for the filters of each line.
+                unsafe { L::add(step, tables, entries, partial, sums) };
             }
         }
     }
 
-    /// Adds the entries of some filters for a set of rows to the sums of a line.
-    ///
-    /// # Safety
-    /// The tables of the chunk were built, and there are as many partial sums as filters.
-    unsafe fn add(
-        &self,
-        &Piece { ref chunk, first, words }: &Piece,
-        set: usize,
-        (starts, ends): (bool, bool),
-        filters: &Range<usize>,
-        tables: *const L::Line,
-        (partial, sums): (*mut L::Line, &mut [L::Sums]),
-    ) {
+    /// What some filters find in the tables of a chunk, for a set of rows.
+    fn entries(&self, &Piece { first, words, .. }: &Piece, set: usize, filters: &Range<usize>) -> &[u64] {
         let first = first + set * self.follow.len() * words;
-        let entries = &self.entries[first + filters.start * words..first + filters.end * words];
-        // Loops know how many tables there are in all.
-        let step = Step { kernel: self.kernel, groups: chunk.groups / self.grouping.sets(), starts, ends };
-        // SAFETY: promised by the caller; a kernel is only used where its instructions are.
-        unsafe { L::add(step, tables, entries, partial, sums) };
+        &self.entries[first + filters.start * words..first + filters.end * words]
     }
 
     /// The tables of a chunk, `[group][ky]`, of a line whose windows start at some corner.

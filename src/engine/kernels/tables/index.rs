@@ -61,8 +61,7 @@ impl Grouping {
 
     /// All channels in chunks, the last of which has what is left.
     pub(super) fn chunks(self) -> Vec<Chunk> {
-        // With one row of three, a chunk has as many tables as one or two groups have with all.
-        let step = if self.kernel == 1 { STEP_1 } else { self.sets() };
+        let step = if self.kernel == 1 { STEP_1 } else { 1 };
         let most = self.tables / ((self.rows * ENTRY_BYTES) << self.width()) / step * step;
         let size = most * self.width();
         let chunk = |start: usize| {

@@ -195,11 +195,14 @@ impl Follow {
 pub(super) struct Step {
     /// Side of the kernel.
     pub(super) kernel: usize,
-    pub(super) groups: usize,
+    /// Number of tables: 1 to 6 if the kernel is 3 wide, else a multiple of [`STEP_1`], up to 12.
+    pub(super) tables: usize,
     /// Do the chunk's sums start a new span, or go on from `partial`?
     pub(super) starts: bool,
     /// Do they end it and join the sums, or stay in `partial`?
     pub(super) ends: bool,
+    /// Are they the first to join the sums, which hold anything until then?
+    pub(super) first: bool,
 }
 
 /// Pools what a convolution gives, on one instruction set: by itself on that which every CPU of the architecture has.
@@ -244,8 +247,8 @@ pub(super) trait Lookup: PoolLines {
     unsafe fn build(inputs: &[*const Self::Input], table: *mut Self::Line);
 
     /// Adds the entries of each filter. `tables` are those of the chunk, `[group][ky]`, and `entries` what the filters find
-    /// there ([`index::Grouping::entries`]). Sums start as zeros.
-    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], partial: *mut Self::Line, sums: &mut [Self::Sums]);
+    /// there ([`index::Grouping::entries`]).
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], partial: *mut Self::Line, sums: *mut Self::Sums);
 
     /// What follows the sums of a filter: writes the results of a line, and may write up to [`Lookup::LANES`] values.
     unsafe fn finish<O: Stored>(kernel: usize, sums: &Self::Sums, follow: Follow, results: *mut O);

@@ -23,38 +23,28 @@ pub(super) struct Words;
 pool_lines!(Floats, "avx2,fma");
 pool_lines!(Words, "avx2,fma");
 
-/// Adds the entries of one group of a 3×3 kernel: `$add!(tap, column, address)` for each of its taps.
-macro_rules! group_3 {
-    ($add:ident, $table:expr, $offset:expr) => {{
-        let (table, offset) = ($table, $offset);
-        $add!(0, table.add(offset(0)));
-        $add!(1, table.add(offset(1)));
-        $add!(2, table.add(offset(2)));
-        $add!(0, table.add(TABLE_3 + offset(3)));
-        $add!(1, table.add(TABLE_3 + offset(4)));
-        $add!(2, table.add(TABLE_3 + offset(5)));
-        $add!(0, table.add(2 * TABLE_3 + offset(6)));
-        $add!(1, table.add(2 * TABLE_3 + offset(7)));
-        $add!(2, table.add(2 * TABLE_3 + offset(8)));
-    }};
-}
-
 /// The sums of a filter over the tables of a chunk, 3×3: two registers.
 macro_rules! sum_3 {
-    ($groups:ident, $tables:ident, $words:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
+    ($count:ident, $tables:ident, $words:ident, $zero:expr, $add:ident, $load:ident, $value:ty, $second:literal) => {{
         let offset = |i: usize| offset::<CHANNELS_3>(&$words[..], i);
         let (mut low, mut high) = ([$zero; 3], [$zero; 3]);
-        macro_rules! add {
-            ($column:literal, $entry:expr) => {{
-                let entry = $entry.cast::<$value>();
-                low[$column] = $add(low[$column], $load(entry.add($column).cast()));
-                high[$column] = $add(high[$column], $load(entry.add($second + $column).cast()));
-            }};
+        macro_rules! row {
+            ($table:literal) => {
+                if $count > $table {
+                    for column in 0..3 {
+                        let entry = $tables.add($table * TABLE_3 + offset(3 * $table + column)).cast::<$value>().add(column);
+                        low[column] = $add(low[column], $load(entry.cast()));
+                        high[column] = $add(high[column], $load(entry.add($second).cast()));
+                    }
+                }
+            };
         }
-        group_3!(add, $tables, |i: usize| offset(i));
-        if $groups == 2 {
-            group_3!(add, $tables.add(3 * TABLE_3), |i: usize| offset(9 + i));
-        }
+        row!(0);
+        row!(1);
+        row!(2);
+        row!(3);
+        row!(4);
+        row!(5);
         [$add($add(low[0], low[1]), low[2]), $add($add(high[0], high[1]), high[2])]
     }};
 }
@@ -87,10 +77,10 @@ impl Lookup for Floats {
     lookup_floats!("avx2,fma");
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: *mut Self::Sums) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, entries, sums)) }
+        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, entries, step.first, sums)) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -113,14 +103,20 @@ pub(super) fn fetch<T>(entries: &T, ahead: usize) {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_floats_3<const GROUPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+unsafe fn add_floats_3<const TABLES: usize, const WORDS: usize>(
+    tables: *const u8,
+    entries: &[u64],
+    first: bool,
+    sums: *mut Line<f32, 16>,
+) {
     let ahead = entries.len();
-    let (entries, _) = entries.as_chunks::<GROUPS>();
-    for (words, sums) in entries.iter().zip(sums) {
+    let (entries, _) = entries.as_chunks::<WORDS>();
+    for (filter, words) in entries.iter().enumerate() {
         fetch(words, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
-        let sum = unsafe { sum_3!(GROUPS, tables, words, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 6) };
-        join_floats(sum, sums);
+        let sum = unsafe { sum_3!(TABLES, tables, words, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 6) };
+        // SAFETY: there are sums for each filter.
+        unsafe { join_floats(sum, first, sums.add(filter)) };
     }
 }
 
@@ -129,25 +125,30 @@ unsafe fn add_floats_3<const GROUPS: usize>(tables: *const u8, entries: &[u64], 
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_floats_1<const STEPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+unsafe fn add_floats_1<const STEPS: usize>(tables: *const u8, entries: &[u64], first: bool, sums: *mut Line<f32, 16>) {
     let ahead = entries.len();
-    for (word, sums) in entries.iter().zip(sums) {
+    for (filter, word) in entries.iter().enumerate() {
         fetch(word, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
         let sum = unsafe { sum_1!(STEPS, tables, word, _mm256_setzero_ps(), _mm256_add_ps, _mm256_loadu_ps, f32, 8) };
-        join_floats(sum, sums);
+        // SAFETY: there are sums for each filter.
+        unsafe { join_floats(sum, first, sums.add(filter)) };
     }
 }
 
-/// Adds two registers to the sums of a filter.
+/// Adds two registers to the sums of a filter, or starts them.
+///
+/// # Safety
+/// `sums` is a line.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn join_floats(sum: [__m256; 2], sums: &mut Line<f32, 16>) {
-    let to = sums.0.as_mut_ptr();
-    // SAFETY: a line is two registers and aligned like one.
-    unsafe {
-        _mm256_store_ps(to, _mm256_add_ps(_mm256_load_ps(to), sum[0]));
-        _mm256_store_ps(to.add(8), _mm256_add_ps(_mm256_load_ps(to.add(8)), sum[1]));
+unsafe fn join_floats(sum: [__m256; 2], first: bool, sums: *mut Line<f32, 16>) {
+    for (half, sum) in sum.into_iter().enumerate() {
+        // SAFETY: a line is two registers and aligned like one.
+        unsafe {
+            let sums = sums.cast::<f32>().add(8 * half);
+            _mm256_store_ps(sums, if first { sum } else { _mm256_add_ps(_mm256_load_ps(sums), sum) });
+        }
     }
 }
 
@@ -158,16 +159,10 @@ impl Lookup for Words {
     const APART: Option<Apart> = Some(Apart { positions: 2, sum: sum_apart });
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn add(
-        step: Step,
-        tables: *const Self::Line,
-        entries: &[u64],
-        partial: *mut Self::Line,
-        sums: &mut [Self::Sums],
-    ) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], partial: *mut Self::Line, sums: *mut Self::Sums) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, entries, partial, sums)) }
+        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, entries, step.first, (partial, sums))) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -188,19 +183,19 @@ impl Lookup for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2")]
-unsafe fn add_words_3<const GROUPS: usize, const STARTS: bool, const ENDS: bool>(
+unsafe fn add_words_3<const TABLES: usize, const WORDS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     entries: &[u64],
-    partial: *mut Line<i16, 32>,
-    sums: &mut [Line<i32, 32>],
+    first: bool,
+    (partial, sums): (*mut Line<i16, 32>, *mut Line<i32, 32>),
 ) {
-    let (entries, _) = entries.as_chunks::<GROUPS>();
-    for (filter, (words, sums)) in entries.iter().zip(sums).enumerate() {
+    let (entries, _) = entries.as_chunks::<WORDS>();
+    for (filter, words) in entries.iter().enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
-            let sum = sum_3!(GROUPS, tables, words, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 14);
-            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
+            let sum = sum_3!(TABLES, tables, words, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 14);
+            join_words::<STARTS, ENDS>(sum, first, partial.add(filter), sums.add(filter));
         }
     }
 }
@@ -213,43 +208,45 @@ unsafe fn add_words_3<const GROUPS: usize, const STARTS: bool, const ENDS: bool>
 unsafe fn add_words_1<const STEPS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     entries: &[u64],
-    partial: *mut Line<i16, 32>,
-    sums: &mut [Line<i32, 32>],
+    first: bool,
+    (partial, sums): (*mut Line<i16, 32>, *mut Line<i32, 32>),
 ) {
-    for (filter, (word, sums)) in entries.iter().zip(sums).enumerate() {
+    for (filter, word) in entries.iter().enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm256_loadu_si256(at);
             let sum = sum_1!(STEPS, tables, word, _mm256_setzero_si256(), _mm256_add_epi16, load, i16, 16);
-            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(sum, first, partial.add(filter), sums.add(filter));
         }
     }
 }
 
-/// Adds two registers to the partial sums of a filter and, at the end of a span, these to its sums.
+/// Adds two registers to the partial sums of a filter and, at the end of a span, these to its sums, or starts them.
 ///
 /// # Safety
-/// `partial` is a line.
+/// Both are lines.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
     sum: [__m256i; 2],
+    first: bool,
     partial: *mut Line<i16, 32>,
-    sums: &mut Line<i32, 32>,
+    sums: *mut Line<i32, 32>,
 ) {
     for (half, mut sum) in sum.into_iter().enumerate() {
         // SAFETY: a line of words is two registers, a line of sums four, both aligned like one.
         unsafe {
             let partial = partial.cast::<__m256i>().add(half);
-            let sums = sums.0.as_mut_ptr().cast::<__m256i>().add(2 * half);
+            let sums = sums.cast::<__m256i>().add(2 * half);
             if !STARTS {
                 sum = _mm256_add_epi16(sum, _mm256_load_si256(partial));
             }
             if ENDS {
-                let low = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sum));
-                let high = _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(sum));
-                _mm256_store_si256(sums, _mm256_add_epi32(_mm256_load_si256(sums), low));
-                _mm256_store_si256(sums.add(1), _mm256_add_epi32(_mm256_load_si256(sums.add(1)), high));
+                let parts = [_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum)];
+                for (i, part) in parts.into_iter().enumerate() {
+                    let (part, sums) = (_mm256_cvtepi16_epi32(part), sums.add(i));
+                    _mm256_store_si256(sums, if first { part } else { _mm256_add_epi32(_mm256_load_si256(sums), part) });
+                }
             } else {
                 _mm256_store_si256(partial, sum);
             }

@@ -31,25 +31,25 @@ pool_lines!(Words, "avx512f,avx512bw,fma");
 
 /// The sums of a filter over the tables of a chunk, 3×3: one register for each column of the kernel.
 macro_rules! sum_3 {
-    ($groups:ident, $tables:ident, $words:ident, $zero:expr, $add:ident, $load:ident) => {{
+    ($count:ident, $tables:ident, $words:ident, $zero:expr, $add:ident, $load:ident) => {{
         let offset = |i: usize| offset::<CHANNELS_3>(&$words[..], i);
         let mut sums = [$zero; 3];
         macro_rules! row {
-            ($table:literal) => {{
-                let table = $tables.add($table * TABLE_3);
-                sums[0] = $add(sums[0], $load(table.add(offset(3 * $table)).cast()));
-                sums[1] = $add(sums[1], $load(table.add(offset(3 * $table + 1)).cast()));
-                sums[2] = $add(sums[2], $load(table.add(offset(3 * $table + 2)).cast()));
-            }};
+            ($table:literal) => {
+                if $count > $table {
+                    let table = $tables.add($table * TABLE_3);
+                    for (column, sum) in sums.iter_mut().enumerate() {
+                        *sum = $add(*sum, $load(table.add(offset(3 * $table + column)).cast()));
+                    }
+                }
+            };
         }
         row!(0);
         row!(1);
         row!(2);
-        if $groups == 2 {
-            row!(3);
-            row!(4);
-            row!(5);
-        }
+        row!(3);
+        row!(4);
+        row!(5);
         sums
     }};
 }
@@ -79,10 +79,10 @@ impl Lookup for Floats {
     lookup_floats!("avx512f,avx512bw,fma");
 
     #[target_feature(enable = "avx512f,fma")]
-    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: &mut [Self::Sums]) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], _: *mut Self::Line, sums: *mut Self::Sums) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, entries, sums)) }
+        unsafe { by_shape!(step, add_floats_1, add_floats_3, [], (tables, entries, step.first, sums)) }
     }
 
     #[target_feature(enable = "avx512f,fma")]
@@ -97,17 +97,23 @@ impl Lookup for Floats {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f")]
-unsafe fn add_floats_3<const GROUPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+unsafe fn add_floats_3<const TABLES: usize, const WORDS: usize>(
+    tables: *const u8,
+    entries: &[u64],
+    first: bool,
+    sums: *mut Line<f32, 16>,
+) {
     let ahead = entries.len();
-    let (entries, _) = entries.as_chunks::<GROUPS>();
-    for (words, sums) in entries.iter().zip(sums) {
+    let (entries, _) = entries.as_chunks::<WORDS>();
+    for (filter, words) in entries.iter().enumerate() {
         fetch(words, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
-        let [a, b, c] = unsafe { sum_3!(GROUPS, tables, words, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
+        let [a, b, c] = unsafe { sum_3!(TABLES, tables, words, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
         let (b, c) = (_mm512_castps_si512(b), _mm512_castps_si512(c));
         let b = _mm512_castsi512_ps(_mm512_alignr_epi32::<1>(b, b));
         let c = _mm512_castsi512_ps(_mm512_alignr_epi32::<2>(c, c));
-        join_floats(_mm512_add_ps(_mm512_add_ps(a, b), c), sums);
+        // SAFETY: there are sums for each filter.
+        unsafe { join_floats(_mm512_add_ps(_mm512_add_ps(a, b), c), first, sums.add(filter)) };
     }
 }
 
@@ -116,23 +122,27 @@ unsafe fn add_floats_3<const GROUPS: usize>(tables: *const u8, entries: &[u64], 
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f")]
-unsafe fn add_floats_1<const STEPS: usize>(tables: *const u8, entries: &[u64], sums: &mut [Line<f32, 16>]) {
+unsafe fn add_floats_1<const STEPS: usize>(tables: *const u8, entries: &[u64], first: bool, sums: *mut Line<f32, 16>) {
     let ahead = entries.len();
-    for (word, sums) in entries.iter().zip(sums) {
+    for (filter, word) in entries.iter().enumerate() {
         fetch(word, ahead);
         // SAFETY: offsets lead into the tables of the chunk.
         let sum = unsafe { sum_1!(STEPS, tables, word, _mm512_setzero_ps(), _mm512_add_ps, _mm512_load_ps) };
-        join_floats(sum, sums);
+        // SAFETY: there are sums for each filter.
+        unsafe { join_floats(sum, first, sums.add(filter)) };
     }
 }
 
-/// Adds a register to the sums of a filter.
+/// Adds a register to the sums of a filter, or starts them.
+///
+/// # Safety
+/// `sums` is a line.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn join_floats(sum: __m512, sums: &mut Line<f32, 16>) {
-    let to = sums.0.as_mut_ptr();
+unsafe fn join_floats(sum: __m512, first: bool, sums: *mut Line<f32, 16>) {
+    let sums = sums.cast::<f32>();
     // SAFETY: a line is one register and aligned like one.
-    unsafe { _mm512_store_ps(to, _mm512_add_ps(_mm512_load_ps(to), sum)) };
+    unsafe { _mm512_store_ps(sums, if first { sum } else { _mm512_add_ps(_mm512_load_ps(sums), sum) }) };
 }
 
 impl Lookup for Words {
@@ -142,16 +152,10 @@ impl Lookup for Words {
     const APART: Option<Apart> = Some(Apart { positions: 1, sum: sum_apart });
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
-    unsafe fn add(
-        step: Step,
-        tables: *const Self::Line,
-        entries: &[u64],
-        partial: *mut Self::Line,
-        sums: &mut [Self::Sums],
-    ) {
+    unsafe fn add(step: Step, tables: *const Self::Line, entries: &[u64], partial: *mut Self::Line, sums: *mut Self::Sums) {
         let tables = tables.cast::<u8>();
         // SAFETY: promised by the caller.
-        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, entries, partial, sums)) }
+        unsafe { by_shape_and_span!(step, add_words_1, add_words_3, (tables, entries, step.first, (partial, sums))) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,fma")]
@@ -171,24 +175,29 @@ impl Lookup for Words {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn add_words_3<const GROUPS: usize, const STARTS: bool, const ENDS: bool>(
+unsafe fn add_words_3<const TABLES: usize, const WORDS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     entries: &[u64],
-    partial: *mut Line<i16, 32>,
-    sums: &mut [Line<i32, 32>],
+    first: bool,
+    (partial, sums): (*mut Line<i16, 32>, *mut Line<i32, 32>),
 ) {
     let next: [i16; 32] = array::from_fn(|i| (i as i16 + 1) % 32);
     // SAFETY: 32 words.
     let next = unsafe { _mm512_loadu_si512(next.as_ptr().cast()) };
     let after_next = _mm512_permutexvar_epi16(next, next);
-    let (entries, _) = entries.as_chunks::<GROUPS>();
-    for (filter, (words, sums)) in entries.iter().zip(sums).enumerate() {
+    let (entries, _) = entries.as_chunks::<WORDS>();
+    for (filter, words) in entries.iter().enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm512_load_si512(at);
-            let [a, b, c] = sum_3!(GROUPS, tables, words, _mm512_setzero_si512(), _mm512_add_epi16, load);
+            let [a, b, c] = sum_3!(TABLES, tables, words, _mm512_setzero_si512(), _mm512_add_epi16, load);
             let (b, c) = (_mm512_permutexvar_epi16(next, b), _mm512_permutexvar_epi16(after_next, c));
-            join_words::<STARTS, ENDS>(_mm512_add_epi16(_mm512_add_epi16(a, b), c), partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(
+                _mm512_add_epi16(_mm512_add_epi16(a, b), c),
+                first,
+                partial.add(filter),
+                sums.add(filter),
+            );
         }
     }
 }
@@ -201,29 +210,30 @@ unsafe fn add_words_3<const GROUPS: usize, const STARTS: bool, const ENDS: bool>
 unsafe fn add_words_1<const STEPS: usize, const STARTS: bool, const ENDS: bool>(
     tables: *const u8,
     entries: &[u64],
-    partial: *mut Line<i16, 32>,
-    sums: &mut [Line<i32, 32>],
+    first: bool,
+    (partial, sums): (*mut Line<i16, 32>, *mut Line<i32, 32>),
 ) {
-    for (filter, (word, sums)) in entries.iter().zip(sums).enumerate() {
+    for (filter, word) in entries.iter().enumerate() {
         // SAFETY: offsets lead into the tables of the chunk, and there is a partial sum for each filter.
         unsafe {
             let load = |at| _mm512_load_si512(at);
             let sum = sum_1!(STEPS, tables, word, _mm512_setzero_si512(), _mm512_add_epi16, load);
-            join_words::<STARTS, ENDS>(sum, partial.add(filter), sums);
+            join_words::<STARTS, ENDS>(sum, first, partial.add(filter), sums.add(filter));
         }
     }
 }
 
-/// Adds a register to the partial sums of a filter and, at the end of a span, these to its sums.
+/// Adds a register to the partial sums of a filter and, at the end of a span, these to its sums, or starts them.
 ///
 /// # Safety
-/// `partial` is a line.
+/// Both are lines.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
     mut sum: __m512i,
+    first: bool,
     partial: *mut Line<i16, 32>,
-    sums: &mut Line<i32, 32>,
+    sums: *mut Line<i32, 32>,
 ) {
     // SAFETY: a line of words is one register, a line of sums two, both aligned like one.
     unsafe {
@@ -231,11 +241,12 @@ unsafe fn join_words<const STARTS: bool, const ENDS: bool>(
             sum = _mm512_add_epi16(sum, _mm512_load_si512(partial.cast()));
         }
         if ENDS {
-            let to = sums.0.as_mut_ptr().cast::<__m512i>();
-            let low = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(sum));
-            let high = _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64::<1>(sum));
-            _mm512_store_si512(to, _mm512_add_epi32(_mm512_load_si512(to), low));
-            _mm512_store_si512(to.add(1), _mm512_add_epi32(_mm512_load_si512(to.add(1)), high));
+            let to = sums.cast::<__m512i>();
+            let halves = [_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)];
+            for (i, half) in halves.into_iter().enumerate() {
+                let (half, to) = (_mm512_cvtepi16_epi32(half), to.add(i));
+                _mm512_store_si512(to, if first { half } else { _mm512_add_epi32(_mm512_load_si512(to), half) });
+            }
         } else {
             _mm512_store_si512(partial.cast(), sum);
         }

@@ -1,15 +1,19 @@
 //! Which loop sums a step of tables: what both kernels of tables choose on x86-64.
 
-/// Calls the loop for the shape of a step's tables, `$one` for 1×1 and `$three` for 3×3. Its first constant is the number of
-/// steps or groups of a chunk.
+/// Calls the loop for a step's tables: `$one` for 1×1, whose first constant is the number of [`STEP_1`](super::STEP_1) tables,
+/// or `$three` for 3×3, whose first ones are the number of tables and of words that a filter has for them.
 macro_rules! by_shape {
     ($step:ident, $one:ident, $three:ident, [$($more:literal)*], $arguments:tt) => {
-        match ($step.kernel, $step.groups) {
+        match ($step.kernel, $step.tables) {
             (1, 4) => $one::<1, $($more),*>$arguments,
             (1, 8) => $one::<2, $($more),*>$arguments,
             (1, _) => $one::<3, $($more),*>$arguments,
-            (_, 1) => $three::<1, $($more),*>$arguments,
-            _ => $three::<2, $($more),*>$arguments,
+            (_, 1) => $three::<1, 1, $($more),*>$arguments,
+            (_, 2) => $three::<2, 1, $($more),*>$arguments,
+            (_, 3) => $three::<3, 1, $($more),*>$arguments,
+            (_, 4) => $three::<4, 2, $($more),*>$arguments,
+            (_, 5) => $three::<5, 2, $($more),*>$arguments,
+            _ => $three::<6, 2, $($more),*>$arguments,
         }
     };
 }
