@@ -30,7 +30,7 @@ fn every_variant_is_trained_and_measured_once() {
     let trials = plan.trials().unwrap();
     let out = folder.path().join("out");
 
-    assert!(ablation::table(&trials, &out).unwrap().is_empty());
+    assert!(ablation::table(&trials, &out, "moderate").unwrap().is_empty());
     ablation::run(&plan, &trials, &out, "1/3".parse().unwrap(), CPU).unwrap();
     let measured = |variant: &str, seed: u32| out.join(variant).join(format!("seed-{seed}")).join(SCORES);
     assert!(measured("binary", 1).exists() && measured("binary", 2).exists(), "every third run is one of these");
@@ -41,7 +41,7 @@ fn every_variant_is_trained_and_measured_once() {
     let before = fs::metadata(measured("binary", 1)).unwrap().modified().unwrap();
     ablation::run(&plan, &trials, &out, Share::ALL, CPU).unwrap();
     assert_eq!(fs::metadata(measured("binary", 1)).unwrap().modified().unwrap(), before, "what is measured stays");
-    let table = ablation::table(&trials, &out).unwrap();
+    let table = ablation::table(&trials, &out, "moderate").unwrap();
     let text = table.to_string();
     assert!(text.contains("| four car |") && text.contains("| binary | 2 |") && text.contains("| full | 2 |"), "{text}");
     assert!(text.contains("| taught | 2 |"), "{text}");
@@ -53,13 +53,13 @@ fn every_variant_is_trained_and_measured_once() {
 fn documented_tables_are_those_of_the_scores() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = fs::read_to_string(root.join("docs/proof.md")).unwrap();
-    for name in ["proof", "taps"] {
+    for (name, difficulty) in [("proof", "moderate"), ("proof", "easy"), ("taps", "moderate")] {
         let plan = Plan::load(&root.join("distill/plans").join(name).with_extension("yaml")).unwrap();
-        let table = ablation::table(&plan.trials().unwrap(), &root.join("docs").join(name)).unwrap();
+        let table = ablation::table(&plan.trials().unwrap(), &root.join("docs").join(name), difficulty).unwrap();
         let gains = plan.gap.as_ref().unwrap().gains(&table).to_string();
         let lines = [table.to_string(), gains].join("\n");
         let lines: Vec<_> = lines.lines().filter(|line| line.starts_with('|')).collect();
-        assert!(lines.len() > 4, "there are scores for {name}");
+        assert!(lines.len() > 4, "there are scores for {name} at {difficulty}");
         for line in lines {
             assert!(page.contains(line), "docs/proof.md lacks the line: {line}");
         }

@@ -102,7 +102,7 @@ mod tests {
     /// Cars: the means are 40, 65 and 52.5, their standard errors 0, 5 and 2.5. For cyclists the gap is 5, its error 15.
     #[test]
     fn means_are_compared() {
-        let mut table = Table::default();
+        let mut table = Table::new("moderate");
         table.add("full", 1, scores(60.0, 40.0));
         table.add("full", 2, scores(70.0, 10.0));
         table.add("binary", 1, scores(40.0, 20.0));

@@ -158,11 +158,11 @@ fn with_teacher(trial: &Trial, trials: &[Trial], out: &Path) -> Result<Recipe, A
 ///
 /// # Errors
 /// If a file of scores cannot be read.
-pub fn table(trials: &[Trial], out: &Path) -> Result<Table, AblationError> {
+pub fn table(trials: &[Trial], out: &Path, difficulty: &str) -> Result<Table, AblationError> {
     // Variant after variant as the plan has them, whichever of their runs are measured.
     let mut by_variant: Vec<_> = trials.iter().collect();
     by_variant.sort_by_key(|trial| trials.iter().position(|other| other.variant == trial.variant));
-    let mut table = Table::default();
+    let mut table = Table::new(difficulty);
     for trial in by_variant {
         let path = folder(out, trial).join(SCORES);
         if path.exists() {

@@ -1,9 +1,6 @@
 //! The scores of an ablation as a picture.
 
-use super::{
-    Score, Table,
-    table::{SHOWN, Summary},
-};
+use super::{Score, Table, table::Summary};
 use crate::report::surface::{Surface, TEXT};
 use image::{Rgb, RgbImage};
 use plotters::{
@@ -43,7 +40,8 @@ pub fn plot(table: &Table) -> Option<RgbImage> {
     let down = columns.len().div_ceil(across);
     let panel_size = (labels + SCALE + MARGIN, count * VARIANT + FRAME);
     let note = format!(
-        "AP (R40, {SHOWN}), percent. dot: a run, line: its 95 % over frames; stroke, band: mean, deviation over runs"
+        "AP (R40, {}), percent. dot: a run, line: its 95 % over frames; stroke, band: mean, deviation over runs",
+        table.difficulty()
     );
     let width = (panel_size.0 * across as u32).max((note.chars().count() as u32) * LETTER + 2 * MARGIN);
     let mut image = RgbImage::from_pixel(width, panel_size.1 * down as u32 + NOTE, Rgb([255; 3]));
@@ -132,7 +130,7 @@ mod tests {
     use crate::ablation::Scores;
 
     fn scores(class: &str, ap: Option<f64>, interval: Option<[f64; 2]>) -> Scores {
-        let row = Score { set: "test".into(), class: class.into(), difficulty: SHOWN.into(), objects: 9, ap, interval };
+        let row = Score { set: "test".into(), class: class.into(), difficulty: "moderate".into(), objects: 9, ap, interval };
         Scores { bytes: 1, rows: vec![row] }
     }
 
@@ -147,7 +145,7 @@ mod tests {
 
     #[test]
     fn dots_intervals_and_bands_stand_where_their_values_are() {
-        let mut table = Table::default();
+        let mut table = Table::new("moderate");
         table.add("one", 1, scores("car", Some(40.0), Some([30.0, 60.0])));
         table.add("other", 1, scores("car", Some(50.0), None));
         table.add("twice", 1, scores("car", Some(50.0), None));
@@ -175,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_set_and_class_with_objects_has_a_panel() {
-        let mut table = Table::default();
+        let mut table = Table::new("moderate");
         assert_eq!(plot(&table), None);
         let classes = ["car", "pedestrian", "cyclist", "tram"];
         let rows = |ap: Option<f64>| classes.iter().flat_map(|class| scores(class, ap, None).rows).collect();
@@ -184,7 +182,7 @@ mod tests {
         let two_rows = plot(&table).unwrap().height() - NOTE;
         assert_eq!(two_rows, 2 * (2 * VARIANT + FRAME));
 
-        let mut empty = Table::default();
+        let mut empty = Table::new("moderate");
         let mut none = scores("car", None, None);
         none.rows[0].objects = 0;
         empty.add("a", 1, none);

@@ -3,13 +3,11 @@
 use super::{Score, Scores};
 use std::fmt;
 
-/// The difficulty that the short table shows.
-pub(super) const SHOWN: &str = "moderate";
-
-/// Scores of several variants, each with several seeds. Prints as a Markdown table of the moderate difficulty.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Scores of several variants, each with several seeds. Prints as a Markdown table of one difficulty.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     variants: Vec<(String, Vec<(u64, Scores)>)>,
+    difficulty: String,
 }
 
 /// A set and a class.
@@ -25,6 +23,16 @@ pub(super) struct Summary {
 }
 
 impl Table {
+    /// A table that shows a difficulty, such as `moderate`, without scores.
+    pub fn new(difficulty: &str) -> Self {
+        Self { variants: Vec::new(), difficulty: difficulty.into() }
+    }
+
+    /// The difficulty that it shows.
+    pub(super) fn difficulty(&self) -> &str {
+        &self.difficulty
+    }
+
     /// Adds the scores of the run with this seed.
     pub fn add(&mut self, variant: &str, seed: u64, scores: Scores) {
         match self.variants.iter_mut().find(|(name, _)| name == variant) {
@@ -60,7 +68,7 @@ impl Table {
 
     /// The variants, each with the scores of its runs for a set and a class at the difficulty that is shown.
     pub(super) fn variants<'a>(&'a self, column: &'a Column) -> impl ExactSizeIterator<Item = (&'a str, Vec<&'a Score>)> {
-        self.variants.iter().map(move |(name, runs)| (name.as_str(), shown(runs, column).collect()))
+        self.variants.iter().map(move |(name, runs)| (name.as_str(), self.shown(runs, column).collect()))
     }
 
     /// Their names.
@@ -71,22 +79,22 @@ impl Table {
     /// APs of a variant's runs, at the difficulty that is shown.
     pub(super) fn aps(&self, variant: &str, column: &Column) -> Vec<f64> {
         let runs = self.variants.iter().find(|(name, _)| name == variant).map(|(_, runs)| runs.as_slice());
-        shown(runs.unwrap_or_default(), column).filter_map(|score| score.ap).collect()
+        self.shown(runs.unwrap_or_default(), column).filter_map(|score| score.ap).collect()
     }
 
     /// Sets and classes that have objects, in the order of the first run.
     pub(super) fn columns(&self) -> Vec<Column> {
         let first = self.variants.first().and_then(|(_, runs)| runs.first());
         let rows = first.map(|(_, scores)| scores.rows.as_slice()).unwrap_or_default();
-        let shown = rows.iter().filter(|row| row.difficulty == SHOWN && row.objects > 0);
+        let shown = rows.iter().filter(|row| row.difficulty == self.difficulty && row.objects > 0);
         shown.map(|row| (row.set.clone(), row.class.clone())).collect()
     }
-}
 
-/// The score of each run for a set and a class at the difficulty that is shown.
-fn shown<'a>(runs: &'a [(u64, Scores)], (set, class): &'a Column) -> impl Iterator<Item = &'a Score> {
-    let same = move |row: &&Score| row.set == *set && row.class == *class && row.difficulty == SHOWN;
-    runs.iter().filter_map(move |(_, scores)| scores.rows.iter().find(same))
+    /// The score of each run for a set and a class at the difficulty that is shown.
+    fn shown<'a>(&'a self, runs: &'a [(u64, Scores)], (set, class): &'a Column) -> impl Iterator<Item = &'a Score> {
+        let same = move |row: &&Score| row.set == *set && row.class == *class && row.difficulty == self.difficulty;
+        runs.iter().filter_map(move |(_, scores)| scores.rows.iter().find(same))
+    }
 }
 
 impl fmt::Display for Table {
@@ -105,7 +113,8 @@ impl fmt::Display for Table {
             }
             writeln!(f)?;
         }
-        writeln!(f, "\nAP (R40) in percent at the {SHOWN} difficulty: mean ± standard deviation over runs.")
+        let difficulty = &self.difficulty;
+        writeln!(f, "\nAP (R40) in percent at the {difficulty} difficulty: mean ± standard deviation over runs.")
     }
 }
 
@@ -139,13 +148,17 @@ mod tests {
             ap,
             interval: ap.map(|ap| [ap - 1.0, ap + 1.0]),
         };
-        let rows = vec![row("car", "easy", 3, Some(99.0)), row("car", SHOWN, 5, Some(car)), row("cyclist", SHOWN, 0, None)];
+        let rows = vec![
+            row("car", "easy", 3, Some(99.0)),
+            row("car", "moderate", 5, Some(car)),
+            row("cyclist", "moderate", 0, None),
+        ];
         Scores { bytes: 250_000, rows }
     }
 
     #[test]
     fn seeds_are_summed_up() {
-        let mut table = Table::default();
+        let mut table = Table::new("moderate");
         table.add("alone", 1, scores(40.0));
         table.add("taught", 1, scores(50.0));
         table.add("taught", 3, scores(54.0));
@@ -153,6 +166,8 @@ mod tests {
         assert_eq!(lines[0], "| variant | runs | MB | test car |");
         assert_eq!(lines[2], "| alone | 1 | 0.25 | 40.0 |");
         assert_eq!(lines[3], "| taught | 2 | 0.25 | 52.0 ± 2.8 |");
+        let easy = Table { difficulty: "easy".into(), ..table.clone() };
+        assert_eq!(easy.to_string().lines().nth(3), Some("| taught | 2 | 0.25 | 99.0 ± 0.0 |"));
         let csv = table.to_csv();
         assert_eq!(csv.lines().count(), 1 + 9);
         assert!(csv.contains("taught,3,test,car,moderate,5,54.000,53.000,55.000,250000"), "{csv}");

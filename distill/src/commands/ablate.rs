@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     only: Share,
     #[command(flatten)]
     devices: Devices,
+    /// The difficulty that the tables and the picture show; OUT/scores.csv has all
+    #[arg(long, value_name = "NAME", default_value = "moderate", value_parser = ["easy", "moderate", "hard"])]
+    difficulty: String,
     /// Train nothing, only print the table of what is measured and draw OUT/scores.png
     #[arg(long)]
     table: bool,
@@ -45,12 +48,12 @@ impl Arguments {
         if !self.table {
             ablation::run(&plan, &trials, &self.output, self.only, &self.devices.list)?;
         }
-        print_tables(&plan, &trials, &self.output)
+        print_tables(&plan, &trials, &self.output, &self.difficulty)
     }
 }
 
-fn print_tables(plan: &Plan, trials: &[Trial], output: &Path) -> Result<(), Box<dyn Error>> {
-    let table = ablation::table(trials, output)?;
+fn print_tables(plan: &Plan, trials: &[Trial], output: &Path, difficulty: &str) -> Result<(), Box<dyn Error>> {
+    let table = ablation::table(trials, output, difficulty)?;
     if table.is_empty() {
         println!("{}: nothing is measured yet", output.display());
         return Ok(());
