@@ -10,7 +10,7 @@ use super::{
     build::build,
     bytes::{pool, requantize, sum_apart},
     shared::{lookup_floats, lookup_words, pool_lines, products_floats, products_words},
-    steps::{by_shape, by_shape_and_span},
+    steps::{by_shape, by_shape_and_span, each_table},
 };
 use crate::engine::arithmetic::Weights;
 use std::{arch::x86_64::*, array, mem};
@@ -44,12 +44,7 @@ macro_rules! sum_3 {
                 }
             };
         }
-        row!(0);
-        row!(1);
-        row!(2);
-        row!(3);
-        row!(4);
-        row!(5);
+        each_table!(row);
         sums
     }};
 }

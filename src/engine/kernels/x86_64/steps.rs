@@ -30,4 +30,16 @@ macro_rules! by_shape_and_span {
     };
 }
 
-pub(super) use {by_shape, by_shape_and_span};
+/// Calls `$row!` with the numbers of the tables that a chunk of a 3×3 layer has at most.
+macro_rules! each_table {
+    ($row:ident) => {
+        $row!(0);
+        $row!(1);
+        $row!(2);
+        $row!(3);
+        $row!(4);
+        $row!(5);
+    };
+}
+
+pub(super) use {by_shape, by_shape_and_span, each_table};
