@@ -16,6 +16,7 @@ pub mod detection;
 pub mod engine;
 pub mod evaluation;
 pub mod frames;
+mod large_pages;
 pub mod model_file;
 pub mod network;
 #[cfg(feature = "ros")]

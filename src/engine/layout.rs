@@ -68,7 +68,7 @@ impl Map {
     #[inline]
     pub(super) fn at(&self, channel: usize, y: isize, x: isize) -> usize {
         let position = y * self.row_stride as isize + x * self.pixel_stride as isize;
-        self.origin.wrapping_add_signed(position) + channel * self.channel_stride
+        (self.origin + channel * self.channel_stride).wrapping_add_signed(position)
     }
 
     /// Some of its channels, as a map of their own.

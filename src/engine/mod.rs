@@ -10,6 +10,7 @@
 //!
 //! In both modes a layer's values do not depend on the number of threads: each is computed by one thread, in one order.
 
+mod arena;
 mod arithmetic;
 mod calibrate;
 mod error;

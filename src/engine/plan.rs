@@ -2,6 +2,7 @@
 
 use super::{
     EngineError, Mode,
+    arena::Arena,
     arithmetic::{self, IMAGE},
     calibrate,
     kernels::{Convolution, Kernel, Work, moves},
@@ -43,14 +44,12 @@ impl Plan {
         pool: &mut Pool,
     ) -> Result<Self, EngineError> {
         model.check()?; // one that was read from a file is right; one made in memory may not be
-        let builder = match mode {
-            Mode::F32 => Builder { model, kernel, threads: pool.threads(), quantization: None },
-            Mode::Int8 => {
-                let quantization = Some(checked_quantization(model)?);
-                Builder { model, kernel, threads: pool.threads(), quantization }
-            }
+        let quantization = match mode {
+            Mode::F32 => None,
+            Mode::Int8 => Some(checked_quantization(model)?),
         };
-        builder.build(keep, pool)
+        let arena = Arena::default();
+        Builder { model, kernel, threads: pool.threads(), quantization, arena: &arena }.build(keep, pool)
     }
 }
 
@@ -80,6 +79,7 @@ struct Builder<'a> {
     threads: usize,
     /// One for each layer, in int8 mode.
     quantization: Option<&'a [Quantization]>,
+    arena: &'a Arena,
 }
 
 impl Builder<'_> {
@@ -204,8 +204,8 @@ impl Builder<'_> {
             }
         };
         let (input, output) = (input.clone(), output.clone());
-        let threads = self.threads;
-        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output, scratch: 0, threads })
+        let &Self { threads, arena, .. } = self;
+        Ok(Convolution { kernel, stride, pool: false, weights, epilogue, input, output, scratch: 0, threads, arena })
     }
 
     /// What a concatenation has to copy: the inputs that do not stand in its map.

@@ -9,7 +9,8 @@ use super::{
     key,
     weight_shape::{WeightShape, weights_per_filter},
 };
-use crate::network::Network;
+use crate::{large_pages::in_large_pages, network::Network};
+use bytes::{Bytes, BytesMut};
 use safetensors::Dtype;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, mem::size_of, panic::resume_unwind, thread};
@@ -33,7 +34,7 @@ pub(super) fn decode(container: &Container<'_>) -> Result<Model, ModelError> {
 /// The model, and the checksum that the container states.
 fn read<'a>(container: &'a Container<'_>) -> Result<(Model, &'a str), ModelError> {
     let Metadata { network, preprocessing, provenance, sha256 } = Metadata::read(&container.metadata)?;
-    let mut tensors = Tensors(container.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect());
+    let mut tensors = Tensors::new(container, &network);
     let weights = (0..network.layers().len()).map(|index| tensors.layer(&network, index)).collect::<Result<_, _>>()?;
     let quantization = tensors.quantization(network.layers().len())?;
     tensors.finish()?;
@@ -77,16 +78,37 @@ fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, ModelError
     serde_json::from_str(text).map_err(|e| ModelError::metadata(key, e))
 }
 
-/// The tensors that are not read yet.
-struct Tensors<'a>(BTreeMap<&'a str, &'a Tensor<'a>>);
+/// What is left to be read.
+struct Tensors<'a> {
+    left: BTreeMap<&'a str, &'a Tensor<'a>>,
+    /// Where the bits of all layers go, one after the other: pages of their own for each of them would take longer to be
+    /// made than to be filled.
+    bits: BytesMut,
+}
 
 impl<'a> Tensors<'a> {
+    fn new(container: &'a Container<'_>, network: &Network) -> Self {
+        let left: BTreeMap<_, _> = container.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        // Of those only that are as the network needs them: a file may promise more than there is memory.
+        let bytes = |index: usize| match WeightShape::of(network, index) {
+            WeightShape::Binary { shape, .. } => {
+                let tensor = left.get(name::bits(&network.layers()[index].name).as_str())?;
+                let needed = shape[0] * BinaryWeights::row_bytes(weights_per_filter(shape));
+                (tensor.data.len() == needed).then_some(needed)
+            }
+            _ => None,
+        };
+        let mut bits = BytesMut::with_capacity((0..network.layers().len()).filter_map(bytes).sum());
+        in_large_pages(bits.spare_capacity_mut());
+        Self { left, bits }
+    }
+
     fn layer(&mut self, network: &Network, index: usize) -> Result<LayerWeights, ModelError> {
         let layer = &network.layers()[index].name;
         Ok(match WeightShape::of(network, index) {
             WeightShape::None => LayerWeights::None,
             WeightShape::Binary { shape, .. } => LayerWeights::Binary(BinaryWeights {
-                bits: self.bytes(&name::bits(layer), &[shape[0], BinaryWeights::row_bytes(weights_per_filter(shape))])?,
+                bits: self.bits(&name::bits(layer), &[shape[0], BinaryWeights::row_bytes(weights_per_filter(shape))])?,
                 inputs: weights_per_filter(shape),
                 scale: self.floats(&name::scale(layer), &shape[..1])?,
                 bias: self.floats(&name::bias(layer), &shape[..1])?,
@@ -101,17 +123,19 @@ impl<'a> Tensors<'a> {
 
     /// Both tensors or neither.
     fn quantization(&mut self, layers: usize) -> Result<Option<Vec<Quantization>>, ModelError> {
-        if ![name::ACTIVATION_SCALE, name::ACTIVATION_ZERO_POINT].iter().any(|name| self.0.contains_key(*name)) {
+        if ![name::ACTIVATION_SCALE, name::ACTIVATION_ZERO_POINT].iter().any(|name| self.left.contains_key(*name)) {
             return Ok(None);
         }
         let scales = self.floats(name::ACTIVATION_SCALE, &[layers])?;
-        let zero_points = self.bytes(name::ACTIVATION_ZERO_POINT, &[layers])?;
-        let ranges = scales.into_iter().zip(zero_points);
+        let zero_points = &self.take(name::ACTIVATION_ZERO_POINT, Dtype::U8, &[layers])?.data;
+        let ranges = scales.into_iter().zip(zero_points.iter().copied());
         Ok(Some(ranges.map(|(scale, zero_point)| Quantization { scale, zero_point }).collect()))
     }
 
-    fn bytes(&mut self, name: &str, shape: &[usize]) -> Result<Vec<u8>, ModelError> {
-        Ok(self.take(name, Dtype::U8, shape)?.data.to_vec())
+    fn bits(&mut self, name: &str, shape: &[usize]) -> Result<Bytes, ModelError> {
+        let tensor = self.take(name, Dtype::U8, shape)?;
+        self.bits.extend_from_slice(&tensor.data);
+        Ok(self.bits.split().freeze())
     }
 
     fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -122,7 +146,7 @@ impl<'a> Tensors<'a> {
 
     /// The container has compared shape and bytes, so what comes back is as long as its shape says.
     fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a Tensor<'a>, ModelError> {
-        let tensor = self.0.remove(name).ok_or_else(|| TensorError::Missing.of(name))?;
+        let tensor = self.left.remove(name).ok_or_else(|| TensorError::Missing.of(name))?;
         if tensor.dtype != dtype {
             return Err(TensorError::Dtype { expected: dtype, found: tensor.dtype }.of(name));
         }
@@ -133,7 +157,7 @@ impl<'a> Tensors<'a> {
     }
 
     fn finish(self) -> Result<(), ModelError> {
-        match self.0.keys().next() {
+        match self.left.keys().next() {
             Some(name) => Err(TensorError::Unexpected.of(name)),
             None => Ok(()),
         }

@@ -68,7 +68,7 @@ fn tensors(model: &Model) -> BTreeMap<String, Tensor<'_>> {
         let layer = &layer.name;
         match (WeightShape::of(&model.network, index), weights) {
             (WeightShape::Binary { shape: [filters, ..], .. }, LayerWeights::Binary(binary)) => {
-                let bits = bytes(vec![filters, BinaryWeights::row_bytes(binary.inputs)], (&binary.bits).into());
+                let bits = bytes(vec![filters, BinaryWeights::row_bytes(binary.inputs)], binary.bits[..].into());
                 tensors.insert(name::bits(layer), bits);
                 tensors.insert(name::scale(layer), floats(vec![filters], &binary.scale));
                 tensors.insert(name::bias(layer), floats(vec![filters], &binary.bias));

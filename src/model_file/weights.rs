@@ -1,5 +1,7 @@
 //! Weights of one layer as the file keeps them: batch norm folded, one scale and one bias for each filter.
 
+use bytes::Bytes;
+
 /// Weights of one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LayerWeights {
@@ -16,7 +18,7 @@ pub enum LayerWeights {
 pub struct BinaryWeights {
     /// Bytes `[filters, ceil(inputs / 8)]`. Within a filter the weights stand as `[channel, ky, kx]`, the first one in the
     /// lowest bit; the bits after the last weight are 0.
-    pub bits: Vec<u8>,
+    pub bits: Bytes,
     /// Weights of one filter: `channels · kernel · kernel`.
     pub inputs: usize,
     /// One for each filter: the filter's α times the scale of its batch norm.
@@ -43,7 +45,7 @@ impl BinaryWeights {
         for filter in latent.chunks_exact(inputs) {
             bits.extend(filter.chunks(8).map(|byte| byte.iter().rev().fold(0u8, |b, &w| b << 1 | u8::from(w >= 0.0))));
         }
-        Self { bits, inputs, scale, bias }
+        Self { bits: bits.into(), inputs, scale, bias }
     }
 
     /// Bytes of the bits of a filter with this number of weights.
@@ -89,7 +91,7 @@ mod tests {
             1.0, -1.0,
         ];
         let packed = BinaryWeights::pack(&latent, 10, vec![1.0; 2], vec![0.0; 2]);
-        assert_eq!(packed.bits, [0b1010_1101, 0b10, 0b0, 0b01]);
+        assert_eq!(packed.bits[..], [0b1010_1101, 0b10, 0b0, 0b01]);
         assert!(packed.is_positive(0, 9) && !packed.is_positive(1, 9) && packed.is_positive(1, 8));
         assert_eq!([0, 1].map(|filter| packed.sign_sum(filter)), [6 - 4, 1 - 9]);
     }

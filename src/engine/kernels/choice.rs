@@ -4,6 +4,7 @@ use super::{Convolution, Family, Kernel, Work, all, names};
 use crate::{
     engine::{
         EngineError, Mode,
+        arena::Arena,
         arithmetic::{Epilogue, Weights},
         layout::{Buffer, Element},
         memory::Memory,
@@ -53,7 +54,9 @@ fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Op
         return Some(others.first().copied().unwrap_or(last));
     }
     let trials = trials(network);
-    let mut contenders: Vec<_> = others.iter().filter_map(|kernel| Contender::new(*kernel, mode, &trials)).collect();
+    let arena = Arena::default();
+    let contender = |&kernel: &&'static dyn Kernel| Contender::new(kernel, mode, &trials, &arena);
+    let mut contenders: Vec<_> = others.iter().filter_map(contender).collect();
     // By turns, so that what disturbs the machine for a moment disturbs all of them; twice before any is passed over, so
     // that one moment decides nothing.
     let mut passed_over = Vec::new();
@@ -105,8 +108,8 @@ struct Ready {
 
 impl Contender {
     /// None if there is no memory for it.
-    fn new(kernel: &'static dyn Kernel, mode: Mode, trials: &[Trial]) -> Option<Self> {
-        let trials = trials.iter().map(|trial| trial.ready(kernel, mode)).collect::<Option<_>>()?;
+    fn new(kernel: &'static dyn Kernel, mode: Mode, trials: &[Trial], arena: &Arena) -> Option<Self> {
+        let trials = trials.iter().map(|trial| trial.ready(kernel, mode, arena)).collect::<Option<_>>()?;
         Some(Self { kernel, trials })
     }
 
@@ -160,7 +163,7 @@ fn trials(network: &Network) -> Vec<Trial> {
 
 impl Trial {
     /// None if there is no memory for it.
-    fn ready(&self, kernel: &dyn Kernel, mode: Mode) -> Option<Ready> {
+    fn ready(&self, kernel: &dyn Kernel, mode: Mode, arena: &Arena) -> Option<Ready> {
         let Shape { channels, height, width } = self.input;
         let sides = |side: usize| side.div_ceil(self.stride);
         let element = match mode {
@@ -177,7 +180,7 @@ impl Trial {
 
         let inputs = channels * self.kernel * self.kernel;
         let (scale, bias) = (vec![1.0; self.filters], vec![0.0; self.filters]);
-        let bits = vec![0; self.filters * BinaryWeights::row_bytes(inputs)];
+        let bits = vec![0; self.filters * BinaryWeights::row_bytes(inputs)].into();
         let weights = BinaryWeights { bits, inputs, scale: scale.clone(), bias: bias.clone() };
         let convolution = Convolution {
             kernel: self.kernel,
@@ -189,6 +192,7 @@ impl Trial {
             output: output.map(start),
             scratch,
             threads: 1,
+            arena,
         };
         let mut works = kernel.preparations(&convolution);
         works.push(kernel.convolution(convolution));

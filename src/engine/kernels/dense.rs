@@ -10,6 +10,7 @@ use super::{
     window::{Chunk, Run, Window},
 };
 use crate::engine::{
+    arena::ArenaSlice,
     arithmetic::{Epilogue, Weights},
     layout::{Element, Map},
     memory::{Memory, Reader},
@@ -104,7 +105,7 @@ struct Scratch {
 }
 
 enum Packed {
-    Signs(Vec<Signs>),
+    Signs(ArenaSlice<Signs>),
     Words(Vec<Group>),
 }
 
@@ -132,7 +133,7 @@ struct Piece {
 
 impl<D: Dot> Dense<D> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, weights, epilogue, input, output, .. } = convolution;
+        let Convolution { kernel, stride, weights, epilogue, input, output, arena, .. } = convolution;
         let window = Window { kernel, channels: input.shape.channels };
         let mut groups = 0;
         let piece = |chunk: Chunk| {
@@ -144,7 +145,7 @@ impl<D: Dot> Dense<D> {
         };
         let chunks: Vec<_> = window.chunks(&input, D::CHUNK).into_iter().map(piece).collect();
         let weights = match &weights {
-            Weights::Bits(bits) => Packed::Signs(pack::signs(bits, window, groups)),
+            Weights::Bits(bits) => Packed::Signs(pack::signs(bits, window, groups, arena)),
             Weights::Integers(values) => {
                 let mut words = pack::words(values, window, output.shape.channels, groups);
                 D::arrange(&mut words);

@@ -23,6 +23,7 @@ pub(super) use choice::choose;
 
 use super::{
     Mode,
+    arena::Arena,
     arithmetic::{Epilogue, Weights},
     layout::{Layout, Map},
     memory::Memory,
@@ -112,6 +113,12 @@ pub(super) struct Convolution<'a> {
         expect(dead_code, reason = "the portable kernel has items enough")
     )]
     pub(super) threads: usize,
+    /// Where what is packed should stand.
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel reads weights as they are")
+    )]
+    pub(super) arena: &'a Arena,
 }
 
 /// One layer, or what has to be done before it, ready to run.

@@ -1,7 +1,10 @@
 //! Weights as the kernels of dot products read them: blocks of [`LANES`] filters, cut into groups of a few inputs.
 
 use super::window::Window;
-use crate::model_file::BinaryWeights;
+use crate::{
+    engine::arena::{Arena, ArenaSlice},
+    model_file::BinaryWeights,
+};
 
 /// Filters of a block.
 pub(super) const LANES: usize = 32;
@@ -15,9 +18,9 @@ pub(super) struct Group(pub(super) [[u8; 4]; LANES]);
 pub(super) type Signs = [u8; LANES / 2];
 
 /// Signs `[block][group]`, `groups` to a block; lanes and inputs that do not exist hold 0.
-pub(super) fn signs(weights: &BinaryWeights, window: Window, groups: usize) -> Vec<Signs> {
+pub(super) fn signs(weights: &BinaryWeights, window: Window, groups: usize, arena: &Arena) -> ArenaSlice<Signs> {
     let filters = weights.filters();
-    let mut packed = vec![Signs::default(); filters.div_ceil(LANES) * groups];
+    let mut packed = arena.zeroed::<Signs>(filters.div_ceil(LANES) * groups);
     let mut rows = [vec![0; groups * 4 / 8 + 9], vec![0; groups * 4 / 8 + 9]];
     for filter in (0..filters).step_by(2) {
         order(weights.row(filter), window, &mut rows[0]);
@@ -95,7 +98,7 @@ mod tests {
                 .collect();
             let weights = BinaryWeights::pack(&latent, inputs, vec![1.0; filters], vec![0.0; filters]);
             let groups = inputs.div_ceil(64) * 16;
-            let packed = signs(&weights, window, groups);
+            let packed = signs(&weights, window, groups, &Arena::default());
             for filter in 0..filters {
                 for input in 0..groups * 4 {
                     let (lane, group) = (filter % LANES, filter / LANES * groups + input / 4);

@@ -494,7 +494,10 @@ fn a_model_that_cannot_run_is_told_why() {
     changed(&|m| m.weights[1] = LayerWeights::None, "must have binary weights");
     changed(&|m| m.weights[2] = m.weights[1].clone(), "must have no weights");
     changed(&|m| binary(m).bits.truncate(3), "3 bytes of bits, must be 9");
-    changed(&|m| binary(m).bits[0] |= 0x80, "the bits after its last weight must be 0");
+    changed(
+        &|m| binary(m).bits = binary(m).bits.iter().map(|byte| byte | 0x80).collect(),
+        "the bits after its last weight must be 0",
+    );
     changed(&|m| binary(m).scale[3] = f32::INFINITY, "inf");
     changed(&|m| binary(m).scale[3] = 1e30, "layer 1 (layer1): filter 3 could reach");
     refused(&good, &Options { threads: 0, ..options.clone() }, "0 threads");

@@ -12,6 +12,7 @@ use super::{
     rest::Rest,
 };
 use crate::engine::{
+    arena::ArenaSlice,
     arithmetic::Weights,
     kernels::{Convolution, Work},
     layout::Map,
@@ -38,7 +39,7 @@ pub(super) struct Binary<L, O> {
     grouping: Grouping,
     spans: Vec<Vec<Piece>>,
     /// Entries of all filters in all chunks.
-    entries: Vec<u64>,
+    entries: ArenaSlice<u64>,
     follow: Vec<Follow>,
     lines: Lines,
     rest: Option<Rest>,
@@ -67,7 +68,7 @@ struct Scratch<L: Lookup, O> {
 
 impl<L: Lookup, O: Stored> Binary<L, O> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { kernel, stride, pool, weights, epilogue, input, output, threads, .. } = convolution;
+        let Convolution { kernel, stride, pool, weights, epilogue, input, output, threads, arena, .. } = convolution;
         let Weights::Bits(weights) = weights else { unreachable!("tables are for bits") };
         const { assert!(L::TABLES <= TABLES, "the tables of a chunk fit the scratch") };
         let rows = if pool { 1 } else { kernel };
@@ -91,7 +92,7 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
         Self {
             grouping,
             spans: spans(grouping, filters, L::SPAN),
-            entries: grouping.entries(weights),
+            entries: grouping.entries(weights, arena),
             follow: (0..filters).map(follow).collect(),
             rest: Rest::new(L::APART, lines.rest().to_vec(), weights, (&input, kernel)),
             lines,

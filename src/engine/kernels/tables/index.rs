@@ -5,7 +5,10 @@
 //! a group of six channels, or twelve groups of five.
 
 use super::ENTRY_BYTES;
-use crate::{engine::memory::in_large_pages, model_file::BinaryWeights};
+use crate::{
+    engine::arena::{Arena, ArenaSlice},
+    model_file::BinaryWeights,
+};
 use std::ops::Range;
 
 /// Channels of a group where the kernel is 3 wide: its tables serve three taps each, so large ones pay.
@@ -88,12 +91,11 @@ impl Grouping {
     }
 
     /// Numbers of entries, `[chunk][set][filter][group][ky][kx]`, those of a filter in whole words.
-    pub(super) fn entries(self, weights: &BinaryWeights) -> Vec<u64> {
+    pub(super) fn entries(self, weights: &BinaryWeights, arena: &Arena) -> ArenaSlice<u64> {
         let chunks = self.chunks();
         let per_filter: usize = chunks.iter().map(|chunk| self.sets() * self.words(chunk)).sum();
         let filters = weights.filters();
-        let mut entries = vec![0; per_filter * filters];
-        in_large_pages(&entries);
+        let mut entries = arena.zeroed::<u64>(per_filter * filters);
         let mut row = vec![0; weights.bits.len() / filters.max(1) + 16];
         for filter in 0..filters {
             let bits = weights.row(filter);
@@ -174,7 +176,7 @@ mod tests {
                 })
                 .collect();
             let weights = BinaryWeights::pack(&latent, inputs, vec![1.0; filters], vec![0.0; filters]);
-            let entries = grouping.entries(&weights);
+            let entries = grouping.entries(&weights, &Arena::default());
             let (mut first, mut seen) = (0, 0);
             for chunk in grouping.chunks() {
                 let count = grouping.words(&chunk);

@@ -15,6 +15,7 @@ use super::{
     weights,
 };
 use crate::engine::{
+    arena::ArenaSlice,
     arithmetic::Weights,
     layout::{Element, Map},
     memory::Memory,
@@ -66,7 +67,7 @@ pub(super) struct Tiled {
 
 enum Packed {
     /// `[block][step][group]`.
-    Signs(Vec<Signs>),
+    Signs(ArenaSlice<Signs>),
     /// `[block][high, low][step][group]`.
     Words(Vec<Group>),
 }
@@ -95,7 +96,7 @@ const WOVEN: usize = fold::bytes(STRIP / 2);
 impl Tiled {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
         let planes = (convolution.input.element == Element::Float).then(|| Planes::of(&convolution));
-        let Convolution { kernel, stride, pool, weights, epilogue, input, output, .. } = convolution;
+        let Convolution { kernel, stride, pool, weights, epilogue, input, output, arena, .. } = convolution;
         let input = planes.as_ref().map_or(input, |planes| planes.lowest().clone());
         let window = Window { kernel, channels: input.shape.channels };
         let fold = Fold::new(window, &input);
@@ -105,7 +106,7 @@ impl Tiled {
         };
         let folded = fold.is_some();
         let weights = match weights {
-            Weights::Bits(bits) => Packed::Signs(weights::signs(bits, window, &steps, folded)),
+            Weights::Bits(bits) => Packed::Signs(weights::signs(bits, window, &steps, folded, arena)),
             Weights::Integers(values) => {
                 Packed::Words(weights::words(&values, window, output.shape.channels, &steps, folded))
             }

@@ -11,7 +11,13 @@ use super::{
     steps::{STEP, Step},
     tiles::GROUPS,
 };
-use crate::{engine::arithmetic::Epilogue, model_file::BinaryWeights};
+use crate::{
+    engine::{
+        arena::{Arena, ArenaSlice},
+        arithmetic::Epilogue,
+    },
+    model_file::BinaryWeights,
+};
 use std::{arch::x86_64::*, mem::MaybeUninit};
 
 /// Where a filter of a block stands: so that packing two registers of sums to bytes brings the filters in order.
@@ -20,9 +26,15 @@ pub(super) fn column(filter: usize) -> usize {
 }
 
 /// Signs `[block][step][group]`. Those of filters with a negative scale are flipped, see [`constants`].
-pub(super) fn signs(weights: &BinaryWeights, window: Window, steps: &[Step], folded: bool) -> Vec<Signs> {
+pub(super) fn signs(
+    weights: &BinaryWeights,
+    window: Window,
+    steps: &[Step],
+    folded: bool,
+    arena: &Arena,
+) -> ArenaSlice<Signs> {
     let groups = steps.len() * GROUPS;
-    let mut packed = vec![Signs::default(); weights.filters().div_ceil(LANES) * groups];
+    let mut packed = arena.zeroed::<Signs>(weights.filters().div_ceil(LANES) * groups);
     let mut row = vec![0; window.inputs().div_ceil(8) + 16];
     for filter in 0..weights.filters() {
         match folded {

@@ -39,8 +39,8 @@ struct Scratch {
 }
 
 /// What an item has at hand.
-struct Hand {
-    scratch: MaybeUninit<Scratch>,
+struct Hand<'a> {
+    scratch: &'a mut MaybeUninit<Scratch>,
     /// Of each tile, row after row.
     states: [State; STATES],
     /// For each position of the row of tables, the sum of all `|x − middle|` of the chunk; more are read than there are.
@@ -67,7 +67,7 @@ pub(super) struct Registers<S> {
 
 impl<S: Shape> Registers<S> {
     pub(super) fn new(convolution: Convolution<'_>) -> Self {
-        let Convolution { weights, epilogue, input, output, threads, .. } = convolution;
+        let Convolution { weights, epilogue, input, output, threads, arena, .. } = convolution;
         let Weights::Bits(bits) = weights else { unreachable!("tables are looked up by bits") };
         let Element::Byte { zero_point } = input.element else { unreachable!("tables are made of bytes") };
         let middle = Middle::new(zero_point);
@@ -75,7 +75,7 @@ impl<S: Shape> Registers<S> {
         let blocks = bits.filters().div_ceil(LANES * S::COLUMNS);
         let regions = Regions::new::<S>(&output, groups, blocks, threads);
         let chunks = regions.chunks(groups);
-        let indexes = Indexes::new::<S>(bits, &chunks);
+        let indexes = Indexes::new::<S>(bits, &chunks, arena);
         // Tables sum `x − middle`.
         let mut starts = vec![[0; LANES]; blocks * S::COLUMNS];
         for (filter, start) in starts.as_flattened_mut()[..bits.filters()].iter_mut().enumerate() {
@@ -125,7 +125,7 @@ impl<S: Shape> Registers<S> {
     }
 
     /// Sums a chunk for all tiles of a region.
-    fn sum(&self, region: &Region, chunk: usize, blocks: &Range<usize>, memory: &Memory, hand: &mut Hand) {
+    fn sum(&self, region: &Region, chunk: usize, blocks: &Range<usize>, memory: &Memory, hand: &mut Hand<'_>) {
         // SAFETY: in bounds of the scratch; each part of it may be uninitialised.
         let (tables, narrow, wide) = unsafe {
             let Scratch { tables, narrow, wide } = &mut *hand.scratch.as_mut_ptr();
@@ -241,11 +241,9 @@ impl<S: Shape> Work for Registers<S> {
         let region = self.regions.region(item / parts);
         let first = item % parts * blocks;
         let blocks = first..self.blocks.min(first + blocks);
-        let mut hand = Hand {
-            scratch: MaybeUninit::uninit(),
-            states: [State::default(); STATES],
-            deviations: [0; POSITIONS + REGISTERS],
-        };
+        let mut scratch = MaybeUninit::uninit();
+        let mut hand =
+            Hand { scratch: &mut scratch, states: [State::default(); STATES], deviations: [0; POSITIONS + REGISTERS] };
         for chunk in 0..self.chunks.len() {
             self.sum(&region, chunk, &blocks, memory, &mut hand);
         }

@@ -5,7 +5,11 @@ use super::{
     build::{GROUP, index},
     lookup::Shape,
 };
-use crate::{engine::memory::in_large_pages, model_file::BinaryWeights};
+use crate::{
+    engine::arena::{Arena, ArenaSlice},
+    model_file::BinaryWeights,
+};
+use bytemuck::Zeroable;
 use std::{arch::x86_64::*, ops::Range};
 
 /// Registers of filters in a block, at most.
@@ -16,58 +20,76 @@ const MOST_COLUMNS: usize = 4;
 #[repr(C, align(64))]
 pub(super) struct Line([u8; 2 * LANES]);
 
+// SAFETY: bytes.
+unsafe impl Zeroable for Line {}
+
 /// Indexes `[chunk][row of the kernel][block of filters][pair of groups][tap of the row][register of the block]`.
 pub(super) struct Indexes {
-    lines: Vec<Line>,
-    /// For each chunk and row of the kernel, where its lines start, and how many a block has.
-    spans: Vec<(usize, usize)>,
+    /// One more at the end, for what is read past the last.
+    lines: ArenaSlice<Line>,
+    spans: Vec<Span>,
+}
+
+/// The lines of a chunk.
+struct Span {
+    first: usize,
+    /// Those of a block in a row of the kernel.
+    of_block: usize,
+    /// Those of all blocks in a row of the kernel.
+    of_row: usize,
 }
 
 impl Indexes {
     /// `chunks` are groups of channels.
-    pub(super) fn new<S: Shape>(weights: &BinaryWeights, chunks: &[Range<usize>]) -> Self {
+    pub(super) fn new<S: Shape>(weights: &BinaryWeights, chunks: &[Range<usize>], arena: &Arena) -> Self {
         let blocks = weights.filters().div_ceil(LANES * S::COLUMNS);
-        let block = |groups: &Range<usize>| groups.len().div_ceil(2) * S::INDEXES;
-        let end = chunks.iter().map(block).sum::<usize>() * S::KERNEL * blocks;
-        let mut lines = Vec::with_capacity(end + 1);
-        in_large_pages(lines.spare_capacity_mut());
-        let mut spans = Vec::new();
-        for (groups, y) in chunks.iter().flat_map(|groups| (0..S::KERNEL).map(move |y| (groups, y))) {
-            spans.push((lines.len(), block(groups)));
+        let mut end = 0;
+        let span = |groups: &Range<usize>| {
+            let of_block = groups.len().div_ceil(2) * S::INDEXES;
+            let span = Span { first: end, of_block, of_row: blocks * of_block };
+            end += S::KERNEL * span.of_row;
+            span
+        };
+        let spans: Vec<_> = chunks.iter().map(span).collect();
+        let mut lines = arena.zeroed(end + 1);
+        for (groups, span) in chunks.iter().zip(&spans) {
             for block in 0..blocks {
-                for first in groups.clone().step_by(2) {
+                for (pair, first) in groups.clone().step_by(2).enumerate() {
                     let second = Some(first + 1).filter(|group| groups.contains(group));
+                    let lines = &mut lines[span.first + block * span.of_block + pair * S::INDEXES..];
                     // SAFETY: a kernel is only used where its instructions are.
-                    unsafe { add::<S>(weights, block, y, [Some(first), second], &mut lines) };
+                    unsafe { fill::<S>(weights, block, [Some(first), second], lines, span.of_row) };
                 }
             }
         }
-        lines.push(Line([0; 2 * LANES])); // for what is read past the last
         Self { lines, spans }
     }
 
     /// Those of a block of filters for a chunk and a row of the kernel, from a group of the chunk on, an even one.
     pub(super) fn of<S: Shape>(&self, (chunk, y): (usize, usize), block: usize, first: usize) -> *const u8 {
-        let (start, lines) = self.spans[chunk * S::KERNEL + y];
-        self.lines[start + block * lines + first / 2 * S::INDEXES..].as_ptr().cast()
+        let span = &self.spans[chunk];
+        self.lines[span.first + y * span.of_row + block * span.of_block + first / 2 * S::INDEXES..].as_ptr().cast()
     }
 }
 
-/// Adds the indexes of a block of filters in a row of the kernel for two groups of channels.
+/// The indexes of a block of filters for two groups of channels; rows of the kernel stand `of_row` lines apart.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bitalg")]
-fn add<S: Shape>(weights: &BinaryWeights, block: usize, y: usize, groups: [Option<usize>; 2], lines: &mut Vec<Line>) {
+fn fill<S: Shape>(weights: &BinaryWeights, block: usize, groups: [Option<usize>; 2], lines: &mut [Line], of_row: usize) {
     let taps = S::KERNEL * S::KERNEL;
     let mut words = [[Words([0; LANES]); 2]; MOST_COLUMNS];
     for (column, words) in words[..S::COLUMNS].iter_mut().enumerate() {
         for (words, group) in words.iter_mut().zip(groups) {
             if let Some(group) = group {
-                words.fill(weights, (block * S::COLUMNS + column) * LANES, group * GROUP * taps + y * S::KERNEL);
+                words.fill(weights, (block * S::COLUMNS + column) * LANES, group * GROUP * taps);
             }
         }
     }
-    for x in 0..S::KERNEL {
-        for words in &words[..S::COLUMNS] {
-            lines.push(Line::new(words, x, taps));
+    for y in 0..S::KERNEL {
+        let lines = lines[y * of_row..][..S::INDEXES].chunks_exact_mut(S::COLUMNS);
+        for (x, lines) in lines.enumerate() {
+            for (line, words) in lines.iter_mut().zip(&words) {
+                *line = Line::new(words, y * S::KERNEL + x, taps);
+            }
         }
     }
 }

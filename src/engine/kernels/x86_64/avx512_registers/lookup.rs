@@ -49,47 +49,62 @@ pub(super) trait Shape: Send + Sync + 'static {
     unsafe fn short_span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow);
 }
 
+macro_rules! name_registers {
+    ($($name:tt $register:literal)*) => {
+        macro_rules! register {
+            $(($name) => { $register };)*
+        }
+    };
+}
+
+// Sums stand in the first sixteen. All are numbered here: without optimisation the compiler finds no place for so many.
+name_registers! {
+    "f0" "zmm16" "f1" "zmm17" "f2" "zmm18" "f3" "zmm19" "f4" "zmm20" "f5" "zmm21" "f6" "zmm22" "f7" "zmm23"
+    "low" "zmm24" "high" "zmm25" "i0" "zmm26" "i1" "zmm27" "i2" "zmm28" "i3" "zmm29" "i4" "zmm30" "i5" "zmm31"
+    "low0" "zmm24" "high0" "zmm25" "low1" "zmm26" "high1" "zmm27" "low2" "zmm28" "high2" "zmm29" "low3" "zmm30" "high3" "zmm31"
+}
+
 macro_rules! load {
-    ($to:literal, $from:literal, $offset:literal) => {
-        concat!("vmovdqu64 {", $to, "}, [{", $from, "} + 64 * ", $offset, "]\n")
+    ($to:tt, $from:literal, $offset:literal) => {
+        concat!("vmovdqu64 ", register!($to), ", [{", $from, "} + 64 * ", $offset, "]\n")
     };
 }
 
 macro_rules! copy {
-    ($to:literal, $from:literal) => {
-        concat!("vmovdqa64 {", $to, "}, {", $from, "}\n")
+    ($to:tt, $from:tt) => {
+        concat!("vmovdqa64 ", register!($to), ", ", register!($from), "\n")
     };
 }
 
 macro_rules! look_up {
-    ($found:literal, $low:literal, $high:literal) => {
-        concat!("vpermi2w {", $found, "}, {", $low, "}, {", $high, "}\n")
+    ($found:tt, $low:tt, $high:tt) => {
+        concat!("vpermi2w ", register!($found), ", ", register!($low), ", ", register!($high), "\n")
     };
 }
 
 macro_rules! add {
-    ($sum:literal, $found:literal) => {
-        concat!("vpaddw {s", $sum, "}, {s", $sum, "}, {f", $found, "}\n")
+    ($sum:literal, $found:tt) => {
+        concat!("vpaddw zmm", $sum, ", zmm", $sum, ", ", register!($found), "\n")
     };
 }
 
 /// Adds `f0` to `f5` to sums.
 macro_rules! add_six {
     ($a:literal $b:literal $c:literal $d:literal $e:literal $f:literal) => {
-        concat!(add!($a, 0), add!($b, 1), add!($c, 2), add!($d, 3), add!($e, 4), add!($f, 5))
+        concat!(add!($a, "f0"), add!($b, "f1"), add!($c, "f2"), add!($d, "f3"), add!($e, "f4"), add!($f, "f5"))
     };
 }
 
 /// Adds `f0` to `f7` to sums.
 macro_rules! add_eight {
     ($a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal) => {
-        concat!(add_six!($a $b $c $d $e $f), add!($g, 6), add!($h, 7))
+        concat!(add_six!($a $b $c $d $e $f), add!($g, "f6"), add!($h, "f7"))
     };
 }
 
-/// The loop over the groups of a span, whose body is some assembly with these registers of sums and others.
+/// The loop over the groups of a span, whose body is some assembly with these registers of sums.
 macro_rules! span {
-    ($groups:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, [$($sum:ident $number:literal)*], [$($more:tt)*]) => {{
+    ($groups:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, [$($sum:tt $number:literal)*]) => {{
         let mut sums = [$({ let _: usize = $number; _mm512_setzero_si512() }),*];
         macro_rules! group {
             ($group_tables:expr, $group_indexes:expr) => {
@@ -97,16 +112,11 @@ macro_rules! span {
                     $body,
                     tables = in(reg) $group_tables,
                     indexes = in(reg) $group_indexes,
-                    $($sum = inout(zmm_reg) sums[$number],)*
-                    f0 = out(zmm_reg) _,
-                    f1 = out(zmm_reg) _,
-                    f2 = out(zmm_reg) _,
-                    f3 = out(zmm_reg) _,
-                    f4 = out(zmm_reg) _,
-                    f5 = out(zmm_reg) _,
-                    f6 = out(zmm_reg) _,
-                    f7 = out(zmm_reg) _,
-                    $($more)*
+                    out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
+                    out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
+                    out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,
+                    out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
+                    $(inout($sum) sums[$number],)*
                     options(nostack, readonly, preserves_flags),
                 )
             };
@@ -142,7 +152,7 @@ pub(super) struct Three;
 
 /// Looks up twice, for the two registers of filters of a tap.
 macro_rules! look_up_two {
-    ($a:literal, $b:literal, $index_a:literal, $index_b:literal) => {
+    ($a:tt, $b:tt, $index_a:tt, $index_b:tt) => {
         concat!(copy!($a, $index_a), look_up!($a, "low", "high"), copy!($b, $index_b), look_up!($b, "low", "high"))
     };
 }
@@ -188,30 +198,6 @@ macro_rules! first_outputs {
     };
 }
 
-/// [`span!`] with a table and the indexes of a group in registers.
-macro_rules! span_of_three {
-    ($groups:ident, $indexes:ident, $from:ident, $to:ident, $body:expr, $sums:tt) => {
-        span!(
-            $groups,
-            $indexes,
-            $from,
-            $to,
-            $body,
-            $sums,
-            [
-                low = out(zmm_reg) _,
-                high = out(zmm_reg) _,
-                i0 = out(zmm_reg) _,
-                i1 = out(zmm_reg) _,
-                i2 = out(zmm_reg) _,
-                i3 = out(zmm_reg) _,
-                i4 = out(zmm_reg) _,
-                i5 = out(zmm_reg) _,
-            ]
-        )
-    };
-}
-
 impl Shape for Three {
     const KERNEL: usize = 3;
     const TILE: usize = 8;
@@ -219,7 +205,7 @@ impl Shape for Three {
 
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
-        span_of_three!(
+        span!(
             groups,
             indexes,
             from,
@@ -248,13 +234,13 @@ impl Shape for Three {
                 look_up_two!("f6", "f7", "i4", "i5"),
                 add_eight!(10 11 14 15 12 13 14 15),
             ),
-            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9 s10 10 s11 11 s12 12 s13 13 s14 14 s15 15]
+            ["zmm0" 0 "zmm1" 1 "zmm2" 2 "zmm3" 3 "zmm4" 4 "zmm5" 5 "zmm6" 6 "zmm7" 7 "zmm8" 8 "zmm9" 9 "zmm10" 10 "zmm11" 11 "zmm12" 12 "zmm13" 13 "zmm14" 14 "zmm15" 15]
         );
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn short_span(groups: Groups, indexes: *const u8, from: *const Narrow, to: *mut Narrow) {
-        span_of_three!(
+        span!(
             groups,
             indexes,
             from,
@@ -268,7 +254,7 @@ impl Shape for Three {
                 look_up_two!("f4", "f5", "i4", "i5"),
                 add_six!(8 9 6 7 8 9),
             ),
-            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9]
+            ["zmm0" 0 "zmm1" 1 "zmm2" 2 "zmm3" 3 "zmm4" 4 "zmm5" 5 "zmm6" 6 "zmm7" 7 "zmm8" 8 "zmm9" 9]
         );
     }
 }
@@ -278,7 +264,7 @@ pub(super) struct One;
 
 /// Looks up in the tables of all four positions, for a register of filters.
 macro_rules! look_up_four {
-    ($a:literal, $b:literal, $c:literal, $d:literal, $offset:literal) => {
+    ($a:tt, $b:tt, $c:tt, $d:tt, $offset:literal) => {
         concat!(
             load!($a, "indexes", $offset),
             copy!($b, $a),
@@ -320,17 +306,7 @@ impl Shape for One {
                 look_up_four!("f4", "f5", "f6", "f7", 3),
                 add_eight!(2 6 10 14 3 7 11 15),
             ),
-            [s0 0 s1 1 s2 2 s3 3 s4 4 s5 5 s6 6 s7 7 s8 8 s9 9 s10 10 s11 11 s12 12 s13 13 s14 14 s15 15],
-            [
-                low0 = out(zmm_reg) _,
-                high0 = out(zmm_reg) _,
-                low1 = out(zmm_reg) _,
-                high1 = out(zmm_reg) _,
-                low2 = out(zmm_reg) _,
-                high2 = out(zmm_reg) _,
-                low3 = out(zmm_reg) _,
-                high3 = out(zmm_reg) _,
-            ]
+            ["zmm0" 0 "zmm1" 1 "zmm2" 2 "zmm3" 3 "zmm4" 4 "zmm5" 5 "zmm6" 6 "zmm7" 7 "zmm8" 8 "zmm9" 9 "zmm10" 10 "zmm11" 11 "zmm12" 12 "zmm13" 13 "zmm14" 14 "zmm15" 15]
         );
     }
 

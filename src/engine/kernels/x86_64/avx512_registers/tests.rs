@@ -9,6 +9,7 @@ use super::{
 use crate::{
     engine::{
         Mode,
+        arena::Arena,
         arithmetic::{Epilogue, Weights},
         layout::{Buffer, Element, Layout, Map},
         memory::Memory,
@@ -57,6 +58,7 @@ impl Case {
         let scale: Vec<f32> = (0..filters).map(|filter| (filter as f32 - 3.0) / inputs as f32 / 40.0).collect();
         let bias: Vec<f32> = (0..filters).map(|filter| filter as f32 - 20.0).collect();
         let weights = BinaryWeights::pack(&signs, inputs, scale.clone(), bias.clone());
+        let arena = Arena::default();
         let convolution = |output: &Map| Convolution {
             kernel,
             stride: 1,
@@ -67,6 +69,7 @@ impl Case {
             output: output.clone(),
             scratch: 0,
             threads: 1,
+            arena: &arena,
         };
         let outputs = [starts[0], starts[0] + starts[1]].map(|start| output.map(start));
         let tables: Box<dyn Work> = match kernel {
