@@ -45,7 +45,6 @@ pub(super) struct Binary<L, O> {
     rest: Option<Rest>,
     /// Into how many blocks the filters are cut.
     blocks: usize,
-    threads: usize,
     lookup: PhantomData<(L, O)>,
 }
 
@@ -100,7 +99,6 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
             output,
             kernel,
             blocks,
-            threads,
             lookup: PhantomData,
         }
     }
@@ -244,19 +242,16 @@ impl<L: Lookup, O: Stored> Binary<L, O> {
 
 impl<L: Lookup, O: Stored> Work for Binary<L, O> {
     fn items(&self) -> usize {
-        let rest = self.rest.as_ref().map_or(0, |rest| rest.outputs().len());
-        self.lines.runs().len() * self.blocks + rest * self.threads
+        self.lines.runs().len() * self.blocks
     }
 
     fn run(&self, item: usize, memory: &Memory) {
         let runs = self.lines.runs();
         let filters = self.output.shape.channels;
-        if let (Some(item), Some(rest)) = (item.checked_sub(runs.len() * self.blocks), &self.rest) {
-            let filters = part(filters, item % self.threads, self.threads);
-            return self.run_apart(rest, rest.outputs()[item / self.threads], filters, memory);
-        }
-        let filters = part(filters, item % self.blocks, self.blocks);
-        let run = &runs[item / self.blocks];
+        // Neighbouring items share their entries, and a thread has runs of all lengths.
+        let (block, number) = (item / runs.len(), item % runs.len());
+        let filters = part(filters, block, self.blocks);
+        let run = &runs[number];
         let lines = &run.lines;
         let mut scratch = MaybeUninit::<Scratch<L, O>>::uninit();
         self.sum(lines, &filters, &memory.read(&self.input), &mut scratch);
@@ -271,6 +266,12 @@ impl<L: Lookup, O: Stored> Work for Binary<L, O> {
             }
             let sums = (0..lines.len()).map(|line| sums.wrapping_add(line * filters.len() + index));
             self.finish(filter, run, sums, results, memory);
+        }
+        // Each run has its part of what is left over.
+        if let Some(rest) = &self.rest {
+            for &output in rest.outputs().iter().skip(number).step_by(runs.len()) {
+                self.run_apart(rest, output, filters.clone(), memory);
+            }
         }
     }
 }
