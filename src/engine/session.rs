@@ -96,7 +96,7 @@ impl Session {
         Input { memory: &mut self.plan.memory, map: &self.plan.image }
     }
 
-    /// Runs the network on the input image.
+    /// Runs the network on the input image. Some kernels take a little more than a megabyte of the caller's stack.
     pub fn run(&mut self) {
         for layer in &mut self.profile {
             layer.nanoseconds = 0;
