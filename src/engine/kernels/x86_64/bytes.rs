@@ -52,7 +52,7 @@ fn rounded(sums: &[i32; PIECE], first: usize, follow: Follow) -> __m256i {
     _mm256_cvtps_epi32(_mm256_max_ps(y, _mm256_mul_ps(y, _mm256_set1_ps(follow.slope))))
 }
 
-/// [`Products::pool`] of bytes. The last register may overlap with the one before.
+/// `Products::pool` of bytes. The last register may overlap with the one before.
 #[target_feature(enable = "avx2")]
 pub(super) fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
     if largest.len() < POOLED {
@@ -81,7 +81,7 @@ pub(super) fn pool(top: &[u8], bottom: &[u8], largest: &mut [u8]) {
     }
 }
 
-/// [`Apart::sum`].
+/// For `Apart::sum`.
 #[target_feature(enable = "avx2")]
 pub(super) fn sum_apart(inputs: &[u8], bits: &[u8]) -> i32 {
     // Byte i of a register looks at bit i % 8 of byte i / 8.

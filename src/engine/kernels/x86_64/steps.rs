@@ -1,7 +1,7 @@
 //! Which loop sums a step of tables: what both kernels of tables choose on x86-64.
 
-/// Calls the loop for a step's tables: `$one` for 1×1, whose first constant is the number of [`STEP_1`](super::STEP_1) tables,
-/// or `$three` for 3×3, whose first ones are the number of tables and of words that a filter has for them.
+/// Calls the loop for a step's tables: `$one` for 1×1, whose first constant is the number of tables over
+/// `STEP_1`, or `$three` for 3×3, whose first ones are the number of tables and of words that a filter has for them.
 macro_rules! by_shape {
     ($step:ident, $one:ident, $three:ident, [$($more:literal)*], $arguments:tt) => {
         match ($step.kernel, $step.tables) {

@@ -57,7 +57,7 @@ impl Fold {
     /// Weaves pixels of three rows, the upper one first, each `row_stride` from the next.
     ///
     /// # Safety
-    /// The pixels can be read, and [`bytes`] be written for their windows.
+    /// The pixels can be read, and [`bytes()`] be written for their windows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
     pub(super) unsafe fn weave(&self, rows: *const u8, row_stride: usize, pixels: usize, to: *mut u8) {
         // SAFETY: 64 bytes.
