@@ -1,4 +1,4 @@
-//! What a head's outputs should have been: one loss for each kind of [`Head`].
+//! What a head's outputs should have been: one loss for each kind of head.
 
 mod region;
 

@@ -1,9 +1,9 @@
 //! A full-precision network whose features the student learns from: any ONNX file, run by ONNX Runtime.
 //!
 //! ONNX Runtime gives out only what a graph declares as outputs. A *tap*, some tensor within the graph, is made an output
-//! by appending a few bytes to the file ([`graph`]); its shape is read from what comes out, never assumed.
+//! by appending a few bytes to the file (`graph`); its shape is read from what comes out, never assumed.
 //!
-//! With a [`cache`] on disk it runs only on what it has not seen before.
+//! With a cache on disk it runs only on what it has not seen before.
 
 mod cache;
 mod error;

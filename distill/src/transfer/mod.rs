@@ -159,7 +159,7 @@ impl Transfer {
     /// Looks at the terms of a step, which had these weights.
     ///
     /// # Errors
-    /// Names the term that has been exactly zero for [`PATIENCE`] steps, or for an epoch of `epoch` steps if that is shorter.
+    /// Names the term that has been exactly zero for `PATIENCE` steps, or for an epoch of `epoch` steps if that is shorter.
     pub fn watch(&mut self, terms: &[(String, f32)], weights: &[f32], epoch: usize) -> Result<(), TransferError> {
         for (tap, weight) in self.taps.iter_mut().zip(weights) {
             let zero = *weight != 0.0 && terms.iter().any(|(name, value)| *name == tap.name && *value == 0.0);
