@@ -10,12 +10,12 @@ mod python;
 use container::{Part, Parts};
 use models::{calibrated, network, tiny};
 use onebit_detector::{
-    model_file::{LayerWeights, Model, ModelError, Quantization, TensorError},
+    model_file::{LayerWeights, MAX_FILE_BYTES, Model, ModelError, Quantization, TensorError},
     network::{Network, Topology},
 };
 use proptest::prelude::*;
 use safetensors::Dtype;
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 #[test]
 fn full_networks_fit_their_sizes() {
@@ -49,7 +49,7 @@ proptest! {
         model.provenance.metrics.insert(text.clone(), metric);
         model.provenance.dataset = text;
         let bytes = model.to_bytes().unwrap();
-        let read = Model::from_bytes(&bytes).unwrap();
+        let read = Model::from_bytes(bytes.clone()).unwrap();
         prop_assert_eq!(&read, &model);
         prop_assert_eq!(read.to_bytes().unwrap(), bytes);
     }
@@ -85,6 +85,9 @@ fn a_path_that_is_no_file_is_named() {
     let empty = folder.path().join("empty");
     fs::write(&empty, b"").unwrap();
     check(&empty, "truncated: 0 bytes, must be 8");
+    let large = folder.path().join("large");
+    fs::File::create(&large).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+    check(&large, "2147483649 bytes, at most 2147483648 are possible");
     let error = Model::random(tiny(), 1).save(missing.join("model")).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: No such file", missing.join("model").display())), "{error}");
 }
@@ -118,7 +121,7 @@ fn a_file_written_by_another_program_is_read() {
     // The crate `safetensors` puts the metadata in any order.
     let model = calibrated(Model::random(tiny(), 3));
     let parts = Parts::of(&model.to_bytes().unwrap());
-    assert_eq!(Model::from_bytes(&parts.file()).unwrap(), model);
+    assert_eq!(Model::from_bytes(parts.file()).unwrap(), model);
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn edited(change: impl FnOnce(&mut Parts)) -> Vec<u8> {
 }
 
 fn error(file: &[u8]) -> ModelError {
-    Model::from_bytes(file).expect_err("the file is bad")
+    Model::from_bytes(file.to_vec()).expect_err("the file is bad")
 }
 
 #[test]
@@ -228,7 +231,7 @@ fn a_bad_number_is_named_with_its_place() {
     check("biased.scale", 0, -0.5, "a normal number above 0");
     check("activations.scale", 0, -0.5, "a normal number above 0");
     // A batch norm can make it negative.
-    Model::from_bytes(&edited(with("bits.scale", 0, -0.5))).unwrap();
+    Model::from_bytes(edited(with("bits.scale", 0, -0.5))).unwrap();
 
     let pad = |p: &mut Parts| p.tensor("bits.bits").data[7] |= 1 << 3; // 27 weights take 3 bits of the 4th byte
     assert_eq!(error(&edited(pad)).to_string(), "tensor 'bits.bits': filter 1: the bits after its last weight must be 0");
@@ -282,14 +285,37 @@ fn a_wrong_checksum_is_told_from_a_missing_one() {
 }
 
 #[test]
+fn what_was_made_of_a_model_with_a_wrong_checksum_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.safetensors");
+    let model = Model::random(tiny(), 3);
+    model.save(&path).unwrap();
+    let made = Arc::new(());
+    let make = |read: Model| (read, made.clone());
+    assert_eq!(Model::load_and(&path, make).unwrap().0, model);
+
+    let mut parts = Parts::of(&model.to_bytes().unwrap());
+    parts.tensor("first.bias").data[0] ^= 1;
+    fs::write(&path, parts.file()).unwrap();
+    let mut seen = None;
+    let error = Model::load_and(&path, |read| {
+        seen = Some(read.weights.len());
+        make(read)
+    });
+    assert_eq!(seen, Some(model.weights.len()), "the model is right but for its checksum");
+    assert!(error.err().unwrap().to_string().contains("tiny.safetensors: checksum: "));
+    assert_eq!(Arc::strong_count(&made), 1);
+}
+
+#[test]
 fn every_flipped_bit_is_found() {
     let mut file = calibrated(Model::random(tiny(), 3)).to_bytes().unwrap();
     for bit in 0..8 * file.len() {
         file[bit / 8] ^= 1 << (bit % 8);
-        assert!(Model::from_bytes(&file).is_err(), "bit {} of byte {} makes no difference", bit % 8, bit / 8);
+        assert!(Model::from_bytes(file.clone()).is_err(), "bit {} of byte {} makes no difference", bit % 8, bit / 8);
         file[bit / 8] ^= 1 << (bit % 8);
     }
-    Model::from_bytes(&file).unwrap();
+    Model::from_bytes(file).unwrap();
 }
 
 #[test]

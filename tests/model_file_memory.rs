@@ -54,8 +54,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Reads a file; also gives the most memory that this took.
+/// Reads a file; also gives the most memory that this took besides the file's bytes.
 fn read(file: &[u8]) -> (Result<Model, ModelError>, usize) {
+    let file = file.to_vec();
     let (before, _) = HELD.get();
     HELD.set((before, before));
     let result = Model::from_bytes(file);
@@ -228,9 +229,9 @@ fn the_largest_headers_take_a_bounded_multiple() {
 }
 
 #[test]
-fn a_good_file_is_read_without_a_second_copy() {
+fn a_good_file_is_read_without_a_copy() {
     let file = Model::random(network(Topology::DarknetYolo, 0.5, "416x416"), 1).to_bytes().unwrap();
     let (result, bytes) = read(&file);
     result.unwrap();
-    assert!(bytes < file.len() + file.len() / 8, "{bytes} bytes of memory for {} bytes of file", file.len());
+    assert!(bytes < file.len() / 8, "{bytes} bytes of memory for {} bytes of file", file.len());
 }

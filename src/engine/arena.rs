@@ -5,9 +5,9 @@
 //! image knows the addresses of few small pages at a time.
 
 use super::memory::Memory;
-use crate::large_pages::in_large_pages;
+use crate::large_pages;
 use bytemuck::Zeroable;
-use memmap2::{MmapMut, MmapRaw};
+use memmap2::MmapRaw;
 use std::{
     alloc::{Layout, handle_alloc_error},
     marker::PhantomData,
@@ -16,8 +16,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Most systems' large pages.
-const LARGE_PAGE: usize = 2 << 20;
 /// What is asked of the system at once, at least. What nobody touches takes addresses and no memory.
 const PIECE: usize = 16 << 20;
 
@@ -61,9 +59,7 @@ impl Arena {
 impl Piece {
     /// A piece with so many bytes or more, the first in a large page; none if the system has no memory.
     fn new(bytes: usize) -> Option<Self> {
-        let pages = MmapMut::map_anon(bytes.max(PIECE).checked_add(LARGE_PAGE)?).ok()?;
-        in_large_pages(&pages);
-        let next = pages.as_ptr().align_offset(LARGE_PAGE);
+        let (pages, next) = large_pages::zeroed(bytes.max(PIECE)).ok()?;
         Some(Self { pages: Arc::new(pages.into()), next })
     }
 }

@@ -4,13 +4,15 @@ use super::{
     EngineError,
     layout::{Element, Map},
 };
-use crate::large_pages::in_large_pages;
-use memmap2::{MmapMut, MmapRaw};
+use crate::large_pages;
+use memmap2::MmapRaw;
 use std::{marker::PhantomData, slice};
 
 /// All feature maps of a plan. Whoever writes to them promises that nobody else uses them meanwhile ([`Writer::run`]).
 pub(super) struct Memory {
     pages: MmapRaw,
+    /// Where the first map may start in the pages.
+    start: usize,
     bytes: usize,
 }
 
@@ -42,10 +44,9 @@ impl Memory {
     /// Zeroed memory. Kernels that read whole registers may read up to [`Memory::ALIGNMENT`] bytes past its end.
     pub(super) fn new(bytes: usize) -> Result<Self, EngineError> {
         let whole = bytes.checked_next_multiple_of(Self::ALIGNMENT).and_then(|whole| whole.checked_add(Self::ALIGNMENT));
-        let map = whole.and_then(|whole| MmapMut::map_anon(whole).ok());
-        let pages = map.ok_or(EngineError::Memory { bytes })?;
-        in_large_pages(&pages);
-        Ok(Self { bytes: pages.len() - Self::ALIGNMENT, pages: pages.into() })
+        let zeroed = whole.and_then(|whole| large_pages::zeroed(whole).ok());
+        let (pages, start) = zeroed.ok_or(EngineError::Memory { bytes })?;
+        Ok(Self { bytes: pages.len() - start - Self::ALIGNMENT, pages: pages.into(), start })
     }
 
     /// A feature map to read.
@@ -88,7 +89,8 @@ impl Memory {
 
     fn values<T: Value>(&self, map: &Map) -> Values<T> {
         assert!(T::zero(map.element).is_some(), "the plan gives each step maps of the kind that it was made for");
-        Values { start: self.pages.as_mut_ptr().cast(), len: self.bytes / size_of::<T>() }
+        let start = self.pages.as_mut_ptr().wrapping_add(self.start).cast();
+        Values { start, len: self.bytes / size_of::<T>() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a network to steps: what runs, in which order, on which memory.
 
 use super::{
-    EngineError, Mode,
+    EngineError, Mode, Options,
     arena::Arena,
     arithmetic::{self, IMAGE},
     calibrate,
@@ -35,21 +35,15 @@ pub(super) struct Step {
 }
 
 impl Plan {
-    /// Plans a model for the threads of the pool, on which the layers are prepared.
-    pub(super) fn new(
-        model: &Model,
-        mode: Mode,
-        kernel: &dyn Kernel,
-        keep: bool,
-        pool: &mut Pool,
-    ) -> Result<Self, EngineError> {
+    /// Plans a model. Its layers are prepared on the threads of the pool, which may be others than those that will run them.
+    pub(super) fn new(model: &Model, options: &Options, kernel: &dyn Kernel, pool: &mut Pool) -> Result<Self, EngineError> {
         model.check()?; // one that was read from a file is right; one made in memory may not be
-        let quantization = match mode {
+        let quantization = match options.mode {
             Mode::F32 => None,
             Mode::Int8 => Some(checked_quantization(model)?),
         };
         let arena = Arena::default();
-        Builder { model, kernel, threads: pool.threads(), quantization, arena: &arena }.build(keep, pool)
+        Builder { model, kernel, threads: options.threads, quantization, arena: &arena }.build(options.keep_layers, pool)
     }
 }
 

@@ -51,7 +51,11 @@ impl Session {
         }
         let kernel = kernels::choose(options.kernel.as_deref(), options.mode, &model.network)?;
         let mut pool = Pool::new(options.threads)?;
-        let plan = Plan::new(model, options.mode, kernel, options.keep_layers, &mut pool)?;
+        // One thread that computes need not prepare alone.
+        let usual = Options::default().threads;
+        let mut more = if usual > options.threads { Pool::new(usual).ok() } else { None };
+        let plan = Plan::new(model, options, kernel, more.as_mut().unwrap_or(&mut pool))?;
+        drop(more);
         let network = model.network.clone();
         let profile = |(index, layer): (usize, &Layer)| LayerProfile {
             name: layer.name.clone(),

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 /// tensor; both in the order of their names, each item after its length (64 bits, little endian).
 ///
 /// Types and shapes of the tensors are not in it: they follow from the network, which is.
-pub(super) fn checksum(container: &Container<'_>) -> String {
+pub(super) fn checksum(container: &Container) -> String {
     let mut digest = Sha256::new();
     let mut add = |item: &[u8]| {
         digest.update((item.len() as u64).to_le_bytes());

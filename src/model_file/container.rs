@@ -4,9 +4,10 @@
 //! metadata in random order, so both are written here: bytes depend on the contents alone.
 
 use super::{ModelError, TensorError};
+use bytes::Bytes;
 use safetensors::{Dtype, tensor::TensorInfo};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
-use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap, fmt};
+use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 /// The most bytes that a header may have. A model of 512 layers needs about a quarter of it.
 pub const MAX_HEADER_BYTES: usize = 1 << 20;
@@ -17,22 +18,22 @@ const METADATA: &str = "__metadata__";
 
 /// Metadata and tensors by name, in the order of their names.
 #[derive(Debug, PartialEq)]
-pub(super) struct Container<'a> {
+pub(super) struct Container {
     pub(super) metadata: BTreeMap<String, String>,
-    pub(super) tensors: BTreeMap<String, Tensor<'a>>,
+    pub(super) tensors: BTreeMap<String, Tensor>,
 }
 
 /// A tensor, C order, little endian.
 #[derive(Debug, PartialEq)]
-pub(super) struct Tensor<'a> {
+pub(super) struct Tensor {
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
-    pub(super) data: Cow<'a, [u8]>,
+    pub(super) data: Bytes,
 }
 
-impl<'a> Container<'a> {
-    /// Finds metadata and tensors; the tensors' bytes are borrowed.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, ModelError> {
+impl Container {
+    /// Finds metadata and tensors; the tensors share the file's bytes.
+    pub(super) fn parse(bytes: &Bytes) -> Result<Self, ModelError> {
         let (header, data) = split(bytes)?;
         let Header { metadata, mut tensors } =
             serde_json::from_slice(header).map_err(|e| ModelError::NotSafetensors(format!("header: {e}")))?;
@@ -50,7 +51,7 @@ impl<'a> Container<'a> {
         }
         let view = |info: TensorInfo| {
             let (start, end) = info.data_offsets;
-            Tensor { dtype: info.dtype, shape: info.shape, data: Cow::Borrowed(&data[start..end]) }
+            Tensor { dtype: info.dtype, shape: info.shape, data: bytes.slice_ref(&data[start..end]) }
         };
         Ok(Self { metadata, tensors: tensors.into_iter().map(|(name, info)| (name, view(info))).collect() })
     }
@@ -60,7 +61,7 @@ impl<'a> Container<'a> {
         let mut order: Vec<_> = self.tensors.iter().collect();
         order.sort_by_key(|(_, tensor)| Reverse(tensor.dtype.bitsize()));
         let mut end = 0;
-        let info = |(name, tensor): &(&String, &Tensor<'_>)| {
+        let info = |(name, tensor): &(&String, &Tensor)| {
             let start = end;
             end += tensor.data.len();
             let info = TensorInfo { dtype: tensor.dtype, shape: tensor.shape.clone(), data_offsets: (start, end) };
@@ -162,7 +163,7 @@ impl<'de> de::Visitor<'de> for HeaderVisitor {
 mod tests {
     use super::*;
 
-    fn sample() -> Container<'static> {
+    fn sample() -> Container {
         let tensor =
             |dtype, shape: &[usize], data: &'static [u8]| Tensor { dtype, shape: shape.to_vec(), data: data.into() };
         Container {
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn bytes_are_laid_out_as_the_format_says() {
-        let bytes = sample().to_bytes().unwrap();
+        let bytes = Bytes::from(sample().to_bytes().unwrap());
         let header = concat!(
             r#"{"__metadata__":{"a":"\"1\"","b":"2"},"#,
             r#""b.scale":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"#,
@@ -208,7 +209,7 @@ mod tests {
     fn a_bad_container_is_told_what_is_wrong() {
         let tensor = |info: &str| format!(r#"{{"__metadata__":{{}},"x":{info}}}"#);
         let check = |bytes: &[u8], words: &str| {
-            let error = Container::parse(bytes).unwrap_err().to_string();
+            let error = Container::parse(&Bytes::copy_from_slice(bytes)).unwrap_err().to_string();
             assert!(error.contains(words), "'{error}' does not say '{words}'");
         };
         check(b"", "truncated: 0 bytes, must be 8");

@@ -9,32 +9,33 @@ use super::{
     key,
     weight_shape::{WeightShape, weights_per_filter},
 };
-use crate::{large_pages::in_large_pages, network::Network};
-use bytes::{Bytes, BytesMut};
+use crate::network::Network;
+use bytes::Bytes;
 use safetensors::Dtype;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, mem::size_of, panic::resume_unwind, thread};
 
-/// The model that the container holds, every part of it checked.
+/// What `prepare` makes of the model that the container holds, every part of it checked.
 ///
 /// The checksum comes last, so that a file which is wrong for a reason is told that reason. It is computed meanwhile, on a
-/// thread of its own: it is half of what reading a model takes.
-pub(super) fn decode(container: &Container<'_>) -> Result<Model, ModelError> {
+/// thread of its own: it takes longer than all that is read and checked.
+pub(super) fn decode<T>(container: &Container, prepare: impl FnOnce(Model) -> T) -> Result<T, ModelError> {
     thread::scope(|scope| {
         let beside = thread::Builder::new().spawn_scoped(scope, || checksum(container));
         let (model, stated) = read(container)?;
+        let prepared = prepare(model);
         let computed = match beside {
             Ok(beside) => beside.join().unwrap_or_else(|panic| resume_unwind(panic)),
             Err(_) => checksum(container), // the system has no thread to spare
         };
-        if computed == stated { Ok(model) } else { Err(ModelError::Checksum { stated: stated.into(), computed }) }
+        if computed == stated { Ok(prepared) } else { Err(ModelError::Checksum { stated: stated.into(), computed }) }
     })
 }
 
 /// The model, and the checksum that the container states.
-fn read<'a>(container: &'a Container<'_>) -> Result<(Model, &'a str), ModelError> {
+fn read(container: &Container) -> Result<(Model, &str), ModelError> {
     let Metadata { network, preprocessing, provenance, sha256 } = Metadata::read(&container.metadata)?;
-    let mut tensors = Tensors::new(container, &network);
+    let mut tensors = Tensors::new(container);
     let weights = (0..network.layers().len()).map(|index| tensors.layer(&network, index)).collect::<Result<_, _>>()?;
     let quantization = tensors.quantization(network.layers().len())?;
     tensors.finish()?;
@@ -80,27 +81,12 @@ fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, ModelError
 
 /// What is left to be read.
 struct Tensors<'a> {
-    left: BTreeMap<&'a str, &'a Tensor<'a>>,
-    /// Where the bits of all layers go, one after the other: pages of their own for each of them would take longer to be
-    /// made than to be filled.
-    bits: BytesMut,
+    left: BTreeMap<&'a str, &'a Tensor>,
 }
 
 impl<'a> Tensors<'a> {
-    fn new(container: &'a Container<'_>, network: &Network) -> Self {
-        let left: BTreeMap<_, _> = container.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        // Of those only that are as the network needs them: a file may promise more than there is memory.
-        let bytes = |index: usize| match WeightShape::of(network, index) {
-            WeightShape::Binary { shape, .. } => {
-                let tensor = left.get(name::bits(&network.layers()[index].name).as_str())?;
-                let needed = shape[0] * BinaryWeights::row_bytes(weights_per_filter(shape));
-                (tensor.data.len() == needed).then_some(needed)
-            }
-            _ => None,
-        };
-        let mut bits = BytesMut::with_capacity((0..network.layers().len()).filter_map(bytes).sum());
-        in_large_pages(bits.spare_capacity_mut());
-        Self { left, bits }
+    fn new(container: &'a Container) -> Self {
+        Self { left: container.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect() }
     }
 
     fn layer(&mut self, network: &Network, index: usize) -> Result<LayerWeights, ModelError> {
@@ -133,9 +119,7 @@ impl<'a> Tensors<'a> {
     }
 
     fn bits(&mut self, name: &str, shape: &[usize]) -> Result<Bytes, ModelError> {
-        let tensor = self.take(name, Dtype::U8, shape)?;
-        self.bits.extend_from_slice(&tensor.data);
-        Ok(self.bits.split().freeze())
+        Ok(self.take(name, Dtype::U8, shape)?.data.clone())
     }
 
     fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -145,7 +129,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// The container has compared shape and bytes, so what comes back is as long as its shape says.
-    fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a Tensor<'a>, ModelError> {
+    fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a Tensor, ModelError> {
         let tensor = self.left.remove(name).ok_or_else(|| TensorError::Missing.of(name))?;
         if tensor.dtype != dtype {
             return Err(TensorError::Dtype { expected: dtype, found: tensor.dtype }.of(name));

@@ -7,9 +7,10 @@ use super::{
     key,
     weight_shape::WeightShape,
 };
+use bytes::Bytes;
 use safetensors::Dtype;
 use serde::Serialize;
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 /// Names of the tensors.
 pub(super) mod name {
@@ -39,7 +40,7 @@ pub(super) mod name {
 ///
 /// # Errors
 /// As [`Model::check`].
-pub(super) fn encode(model: &Model) -> Result<Container<'_>, ModelError> {
+pub(super) fn encode(model: &Model) -> Result<Container, ModelError> {
     model.check()?;
     let mut container = Container { metadata: metadata(model), tensors: tensors(model) };
     let sum = checksum(&container);
@@ -62,13 +63,13 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("structs of strings and numbers are always JSON")
 }
 
-fn tensors(model: &Model) -> BTreeMap<String, Tensor<'_>> {
+fn tensors(model: &Model) -> BTreeMap<String, Tensor> {
     let mut tensors = BTreeMap::new();
     for (index, (layer, weights)) in model.network.layers().iter().zip(&model.weights).enumerate() {
         let layer = &layer.name;
         match (WeightShape::of(&model.network, index), weights) {
             (WeightShape::Binary { shape: [filters, ..], .. }, LayerWeights::Binary(binary)) => {
-                let bits = bytes(vec![filters, BinaryWeights::row_bytes(binary.inputs)], binary.bits[..].into());
+                let bits = bytes(vec![filters, BinaryWeights::row_bytes(binary.inputs)], binary.bits.clone());
                 tensors.insert(name::bits(layer), bits);
                 tensors.insert(name::scale(layer), floats(vec![filters], &binary.scale));
                 tensors.insert(name::bias(layer), floats(vec![filters], &binary.bias));
@@ -89,11 +90,11 @@ fn tensors(model: &Model) -> BTreeMap<String, Tensor<'_>> {
     tensors
 }
 
-fn bytes(shape: Vec<usize>, data: Cow<'_, [u8]>) -> Tensor<'_> {
+fn bytes(shape: Vec<usize>, data: Bytes) -> Tensor {
     Tensor { dtype: Dtype::U8, shape, data }
 }
 
-fn floats(shape: Vec<usize>, values: &[f32]) -> Tensor<'static> {
+fn floats(shape: Vec<usize>, values: &[f32]) -> Tensor {
     let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     Tensor { dtype: Dtype::F32, shape, data: data.into() }
 }

@@ -1,6 +1,6 @@
 //! Why a model cannot be used, read or written.
 
-use super::{FORMAT_VERSION, MAX_HEADER_BYTES};
+use super::{FORMAT_VERSION, MAX_FILE_BYTES, MAX_HEADER_BYTES};
 use safetensors::Dtype;
 use std::{io, path::PathBuf};
 use thiserror::Error;
@@ -19,6 +19,9 @@ pub enum ModelError {
     /// The system could not read or write.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The file has more bytes than any model.
+    #[error("{0} bytes, at most {MAX_FILE_BYTES} are possible: not a model file")]
+    FileTooLarge(u64),
     /// The bytes are no safetensors container at all.
     #[error("not a safetensors file: {0}")]
     NotSafetensors(String),

@@ -1,13 +1,17 @@
 //! Models on disk.
 
 use super::{Model, ModelError, container::Container, decode::decode, encode::encode, key};
-use memmap2::Mmap;
+use crate::large_pages;
+use bytes::Bytes;
 use std::{
     fs::{File, Permissions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
 };
+
+/// The most bytes that a file may have, many times those of the networks that the project is for.
+pub const MAX_FILE_BYTES: u64 = 2 << 30;
 
 impl Model {
     /// Reads and checks a model file.
@@ -15,16 +19,26 @@ impl Model {
     /// # Errors
     /// [`ModelError::File`], which names the path and what is wrong.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let path = path.as_ref();
-        load(path).map_err(|reason| ModelError::File { path: path.into(), reason: reason.into() })
+        Self::load_and(path, |model| model)
     }
 
-    /// Reads and checks a model from the bytes of a file.
+    /// Reads a model file and makes something of the model, a detector say, while the checksum of the file is still being
+    /// computed. All else has been checked by then; if the checksum is wrong, what was made is dropped.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_and<T>(path: impl AsRef<Path>, prepare: impl FnOnce(Self) -> T) -> Result<T, ModelError> {
+        let path = path.as_ref();
+        let load = || decode(&Container::parse(&read(path)?)?, prepare);
+        load().map_err(|reason| ModelError::File { path: path.into(), reason: reason.into() })
+    }
+
+    /// Reads and checks a model from the bytes of a file. Weight bits are not copied.
     ///
     /// # Errors
     /// Each way in which a file can be wrong has its own variant of [`ModelError`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        decode(&Container::parse(bytes)?)
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self, ModelError> {
+        decode(&Container::parse(&bytes.into())?, |model| model)
     }
 
     /// Writes the model to a file. A file that is there already is replaced in one step, or not at all.
@@ -55,15 +69,20 @@ impl Model {
     }
 }
 
-fn load(path: &Path) -> Result<Model, ModelError> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+/// The bytes of a file.
+fn read(path: &Path) -> Result<Bytes, ModelError> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("not a regular file").into());
     }
-    // SAFETY: the map is read-only and gone when this function returns. Rust cannot know that nobody writes to the file
-    // meanwhile; `Model::save` never does, it puts a new file in the place of the old one.
-    let bytes = unsafe { Mmap::map(&file)? };
-    Model::from_bytes(&bytes)
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(ModelError::FileTooLarge(metadata.len()));
+    }
+    let length = metadata.len() as usize; // the limit fits any usize
+    let (mut pages, start) = large_pages::zeroed(length)?;
+    file.read_exact(&mut pages[start..][..length])?;
+    Ok(Bytes::from_owner(pages).slice(start..start + length))
 }
 
 /// Writes beside the destination, then renames: whoever reads sees the old file or the new one, whole.

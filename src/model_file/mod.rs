@@ -24,6 +24,7 @@ mod weights;
 
 pub use container::MAX_HEADER_BYTES;
 pub use error::{ModelError, TensorError};
+pub use file::MAX_FILE_BYTES;
 pub use model::{Model, Preprocessing, Provenance, Quantization};
 pub use weights::{BinaryWeights, FullWeights, LayerWeights};
 

@@ -80,12 +80,15 @@ fn try_run() -> Result<(), NodeError> {
     let logger = node.logger().to_string();
 
     let parameters = declare_parameters(&mut node, &runtime, &logger)?;
-    let (model, engine) = {
+    let (path, engine) = {
         let parameters = lock(&parameters);
-        (Model::load(model_path(&parameters)?)?, parameters.engine_options())
+        (model_path(&parameters)?, parameters.engine_options())
     };
-    lock(&parameters).start(model.network.classes().len())?;
-    let detector = Detector::new(&model, &engine, lock(&parameters).detector_options())?;
+    let (model, detector) = Model::load_and(path, |model| {
+        lock(&parameters).start(model.network.classes().len())?;
+        let detector = Detector::new(&model, &engine, lock(&parameters).detector_options())?;
+        Ok::<_, NodeError>((model, detector))
+    })??;
     log_start(&logger, &model, &detector)?;
 
     let tally = Arc::new(Tally::default());

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use onebit_detector::{
     detection::{Detector, DetectorOptions, ImageView, PixelFormat},
     engine::{self, Int8Peak, Session},
-    model_file::Model,
+    model_file::{Model, Preprocessing},
     network::InputSize,
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -103,10 +103,8 @@ const FRAMES: [(usize, usize); 2] = [(1242, 375), (1920, 1080)];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let started = Instant::now();
-    let model = arguments.model()?;
-    let preprocessing = model.preprocessing;
-    let mut session = Session::new(&model, &arguments.engine.options())?;
-    drop(model); // as in a program that runs for long: a session has its own form of the weights
+    // As in a program that runs for long the model is dropped: a session has its own form of the weights.
+    let (mut session, preprocessing) = Model::load_and(&arguments.model, |model| arguments.session(model))??;
     let load_ms = milliseconds_since(started);
     let times = Times::measure(&mut session, arguments.rounds, started);
     let resident_mb = resident_mb(); // before anything else takes memory
@@ -127,13 +125,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    /// The model with the input size that is asked for.
-    fn model(&self) -> Result<Model> {
-        let mut model = Model::load(&self.model)?;
+    /// A session of the model with the input size that is asked for, and how it wants its images.
+    fn session(&self, mut model: Model) -> Result<(Session, Preprocessing)> {
         if let Some(input) = self.input {
             model.network = model.network.with_input(input)?;
         }
-        Ok(model)
+        Ok((Session::new(&model, &self.engine.options())?, model.preprocessing))
     }
 }
 

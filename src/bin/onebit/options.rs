@@ -71,8 +71,7 @@ impl DetectorArguments {
             max_detections: self.max_detections,
             ..DetectorOptions::default()
         };
-        let model = Model::load(&self.model)?;
-        Ok(Detector::new(&model, &self.engine.options(), options)?)
+        Ok(Model::load_and(&self.model, |model| Detector::new(&model, &self.engine.options(), options))??)
     }
 }
 

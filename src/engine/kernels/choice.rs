@@ -23,10 +23,12 @@ const TRIALS: usize = 2;
 const CHANNELS: usize = 128;
 const FILTERS: usize = 512;
 /// Positions of a trial, about: some rows, since tables above and below them are built for nothing.
-const POSITIONS: usize = 160;
+const POSITIONS: usize = 80;
 /// Runs of a trial, at most; the quickest counts.
-const RUNS: usize = 4;
-/// A kernel whose second run has taken so much longer than the quickest kernel's, in percent, is not timed again.
+const RUNS: usize = 6;
+/// Runs of a trial, at least. The first is cold, and a moment that disturbs the next one must not decide.
+const FEWEST_RUNS: usize = 3;
+/// A kernel that has taken so much longer than the quickest by then, in percent, is not timed again.
 const HOPELESS: u32 = 115;
 
 /// The kernel of this name, or the quickest that runs here.
@@ -55,15 +57,18 @@ fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Op
     }
     let trials = trials(network);
     let arena = Arena::default();
-    let contender = |&kernel: &&'static dyn Kernel| Contender::new(kernel, mode, &trials, &arena);
-    let mut contenders: Vec<_> = others.iter().filter_map(contender).collect();
-    // By turns, so that what disturbs the machine for a moment disturbs all of them; twice before any is passed over, so
-    // that one moment decides nothing.
+    let contender = |&kernel| Contender::new(kernel, mode, &trials, &arena);
+    let mut contenders: Vec<_> = others.iter().map(contender).collect();
+    // One for all: pages are made when they are touched first, which takes as long as a trial.
+    let Ok(memory) = Memory::new(contenders.iter().map(|contender| contender.bytes).max().unwrap_or_default()) else {
+        return Some(last);
+    };
+    // By turns, so that what disturbs the machine for a moment disturbs all of them.
     let mut passed_over = Vec::new();
-    for run in 0..RUNS {
-        contenders.iter_mut().for_each(Contender::run);
+    for run in 1..=RUNS {
+        contenders.iter_mut().for_each(|contender| contender.run(&memory));
         let best = contenders.iter().map(Contender::time).min().unwrap_or_default();
-        if run > 0 {
+        if run >= FEWEST_RUNS {
             passed_over.extend(contenders.extract_if(.., |contender| contender.time() > best * HOPELESS / 100));
         }
         if contenders.len() < 2 {
@@ -96,26 +101,26 @@ fn worth_timing(kernels: &[&'static dyn Kernel]) -> Vec<&'static dyn Kernel> {
 struct Contender {
     kernel: &'static dyn Kernel,
     trials: Vec<Ready>,
+    /// Memory that the trials need, one after the other.
+    bytes: usize,
 }
 
-/// A trial with all that a kernel needs for it.
+/// A trial, ready to run.
 struct Ready {
-    memory: Memory,
     works: Vec<Box<dyn Work>>,
     /// The least time so far.
     best: Duration,
 }
 
 impl Contender {
-    /// None if there is no memory for it.
-    fn new(kernel: &'static dyn Kernel, mode: Mode, trials: &[Trial], arena: &Arena) -> Option<Self> {
-        let trials = trials.iter().map(|trial| trial.ready(kernel, mode, arena)).collect::<Option<_>>()?;
-        Some(Self { kernel, trials })
+    fn new(kernel: &'static dyn Kernel, mode: Mode, trials: &[Trial], arena: &Arena) -> Self {
+        let (trials, bytes): (_, Vec<_>) = trials.iter().map(|trial| trial.ready(kernel, mode, arena)).unzip();
+        Self { kernel, trials, bytes: bytes.into_iter().max().unwrap_or_default() }
     }
 
     /// Each trial once.
-    fn run(&mut self) {
-        for Ready { memory, works, best } in &mut self.trials {
+    fn run(&mut self, memory: &Memory) {
+        for Ready { works, best } in &mut self.trials {
             let start = Instant::now();
             works.iter().for_each(|work| (0..work.items()).for_each(|item| work.run(item, memory)));
             *best = start.elapsed().min(*best);
@@ -162,8 +167,8 @@ fn trials(network: &Network) -> Vec<Trial> {
 }
 
 impl Trial {
-    /// None if there is no memory for it.
-    fn ready(&self, kernel: &dyn Kernel, mode: Mode, arena: &Arena) -> Option<Ready> {
+    /// The trial as a kernel runs it, and the bytes of memory that it needs.
+    fn ready(&self, kernel: &dyn Kernel, mode: Mode, arena: &Arena) -> (Ready, usize) {
         let Shape { channels, height, width } = self.input;
         let sides = |side: usize| side.div_ceil(self.stride);
         let element = match mode {
@@ -175,8 +180,7 @@ impl Trial {
         let output = buffer(Shape { channels: self.filters, height: sides(height), width: sides(width) }, 0);
         let start = input.bytes().next_multiple_of(Memory::ALIGNMENT);
         let scratch = (start + output.bytes()).next_multiple_of(Memory::ALIGNMENT);
-        let end = scratch + kernel.scratch(Precision::Binary, self.kernel, self.input);
-        let memory = Memory::new(end).ok()?;
+        let bytes = scratch + kernel.scratch(Precision::Binary, self.kernel, self.input);
 
         let inputs = channels * self.kernel * self.kernel;
         let (scale, bias) = (vec![1.0; self.filters], vec![0.0; self.filters]);
@@ -196,6 +200,6 @@ impl Trial {
         };
         let mut works = kernel.preparations(&convolution);
         works.push(kernel.convolution(convolution));
-        Some(Ready { memory, works, best: Duration::MAX })
+        (Ready { works, best: Duration::MAX }, bytes)
     }
 }
