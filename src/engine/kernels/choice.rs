@@ -1,29 +1,15 @@
 //! Which kernel runs a network: the one asked for, or the quickest on the network's own layers.
 
-use super::{Convolution, Family, Kernel, Work, all, names};
+use super::{
+    Family, Kernel, Work, all, names,
+    trial::{Trial, trials},
+};
 use crate::{
-    engine::{
-        EngineError, Mode,
-        arena::Arena,
-        arithmetic::{Epilogue, Weights},
-        layout::{Buffer, Element},
-        memory::Memory,
-    },
-    model_file::BinaryWeights,
-    network::{Network, Operation, Precision, Shape},
+    engine::{EngineError, Mode, arena::Arena, memory::Memory},
+    network::Network,
 };
-use std::{
-    cmp::Reverse,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-/// Kinds of layer that are timed, those with the most multiply-adds.
-const TRIALS: usize = 2;
-/// Channels and filters of a trial, at most: what a kernel does once for all filters must not weigh more than it will.
-const CHANNELS: usize = 128;
-const FILTERS: usize = 512;
-/// Positions of a trial, about: some rows, since tables above and below them are built for nothing.
-const POSITIONS: usize = 80;
 /// Runs of a trial, at most; the quickest counts.
 const RUNS: usize = 6;
 /// Runs of a trial, at least. The first is cold, and a moment that disturbs the next one must not decide.
@@ -51,11 +37,11 @@ pub(in crate::engine) fn choose(
 /// The quickest of some kernels, the last of which is the portable one: wherever another runs, that one is slower.
 fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Option<&'static dyn Kernel> {
     let (&last, others) = usable.split_last()?;
-    let others = worth_timing(others);
+    let trials = trials(network);
+    let others = worth_timing(others, &trials);
     if others.len() < 2 {
         return Some(others.first().copied().unwrap_or(last));
     }
-    let trials = trials(network);
     let arena = Arena::default();
     let contender = |&kernel| Contender::new(kernel, mode, &trials, &arena);
     let mut contenders: Vec<_> = others.iter().map(contender).collect();
@@ -76,17 +62,18 @@ fn quickest(usable: &[&'static dyn Kernel], mode: Mode, network: &Network) -> Op
         }
     }
     for contender in contenders.iter().chain(&passed_over) {
-        log::debug!("kernel {}: {:?} for the trial layers", contender.kernel.name(), contender.time());
+        log::debug!("kernel {}: about {:?} for an image's heaviest layers", contender.kernel.name(), contender.time());
     }
     Some(contenders.iter().min_by_key(|contender| contender.time()).map_or(last, |best| best.kernel))
 }
 
 /// Those that may be the quickest. They stand in the order in which they are preferred.
-fn worth_timing(kernels: &[&'static dyn Kernel]) -> Vec<&'static dyn Kernel> {
+fn worth_timing(kernels: &[&'static dyn Kernel], trials: &[(Trial, f64)]) -> Vec<&'static dyn Kernel> {
+    let one_bit = trials.iter().all(|(trial, _)| trial.is_binary());
     let mut worth: Vec<&'static dyn Kernel> = Vec::new();
     for &kernel in kernels {
         let loses = worth.iter().any(|other| match other.family() {
-            Family::Tiles => true,
+            Family::Tiles => one_bit,
             Family::Other => false,
             family => kernel.family() == family,
         });
@@ -108,98 +95,33 @@ struct Contender {
 /// A trial, ready to run.
 struct Ready {
     works: Vec<Box<dyn Work>>,
+    /// How many of it the network is worth.
+    times: f64,
     /// The least time so far.
     best: Duration,
 }
 
 impl Contender {
-    fn new(kernel: &'static dyn Kernel, mode: Mode, trials: &[Trial], arena: &Arena) -> Self {
-        let (trials, bytes): (_, Vec<_>) = trials.iter().map(|trial| trial.ready(kernel, mode, arena)).unzip();
+    fn new(kernel: &'static dyn Kernel, mode: Mode, trials: &[(Trial, f64)], arena: &Arena) -> Self {
+        let ready = |&(trial, times): &(Trial, f64)| {
+            let (works, bytes) = trial.prepare(kernel, mode, arena);
+            (Ready { works, times, best: Duration::MAX }, bytes)
+        };
+        let (trials, bytes): (_, Vec<_>) = trials.iter().map(ready).unzip();
         Self { kernel, trials, bytes: bytes.into_iter().max().unwrap_or_default() }
     }
 
     /// Each trial once.
     fn run(&mut self, memory: &Memory) {
-        for Ready { works, best } in &mut self.trials {
+        for Ready { works, best, .. } in &mut self.trials {
             let start = Instant::now();
             works.iter().for_each(|work| (0..work.items()).for_each(|item| work.run(item, memory)));
             *best = start.elapsed().min(*best);
         }
     }
 
-    /// The least times of the trials, together.
+    /// What the network's layers like those that were tried would take, by the least times of the trials.
     fn time(&self) -> Duration {
-        self.trials.iter().map(|trial| trial.best).sum()
-    }
-}
-
-/// A small piece of a layer.
-#[derive(Clone, Copy, PartialEq)]
-struct Trial {
-    input: Shape,
-    filters: usize,
-    kernel: usize,
-    stride: usize,
-}
-
-/// The heaviest binary layers, each kind once.
-fn trials(network: &Network) -> Vec<Trial> {
-    let mut layers: Vec<_> = (0..network.layers().len()).collect();
-    layers.sort_by_key(|&layer| Reverse(network.layer_counts(layer).operations));
-    let mut trials = Vec::new();
-    for layer in layers.into_iter().map(|index| &network.layers()[index]) {
-        if let Operation::Convolution(c) = &layer.operation
-            && c.precision == Precision::Binary
-        {
-            let source = network.source_shape(layer.inputs[0]);
-            let height = (POSITIONS / source.width).clamp(1, source.height);
-            let input = Shape { channels: source.channels.min(CHANNELS), height, ..source };
-            let trial = Trial { input, filters: c.filters.min(FILTERS), kernel: c.kernel, stride: c.stride };
-            if !trials.contains(&trial) {
-                trials.push(trial);
-            }
-        }
-        if trials.len() == TRIALS {
-            break;
-        }
-    }
-    trials
-}
-
-impl Trial {
-    /// The trial as a kernel runs it, and the bytes of memory that it needs.
-    fn ready(&self, kernel: &dyn Kernel, mode: Mode, arena: &Arena) -> (Ready, usize) {
-        let Shape { channels, height, width } = self.input;
-        let sides = |side: usize| side.div_ceil(self.stride);
-        let element = match mode {
-            Mode::F32 => Element::Float,
-            Mode::Int8 => Element::Byte { zero_point: 0 },
-        };
-        let buffer = |shape, border| Buffer { shape, element, layout: kernel.layout(), border };
-        let input = buffer(self.input, self.kernel / 2);
-        let output = buffer(Shape { channels: self.filters, height: sides(height), width: sides(width) }, 0);
-        let start = input.bytes().next_multiple_of(Memory::ALIGNMENT);
-        let scratch = (start + output.bytes()).next_multiple_of(Memory::ALIGNMENT);
-        let bytes = scratch + kernel.scratch(Precision::Binary, self.kernel, self.input);
-
-        let inputs = channels * self.kernel * self.kernel;
-        let (scale, bias) = (vec![1.0; self.filters], vec![0.0; self.filters]);
-        let bits = vec![0; self.filters * BinaryWeights::row_bytes(inputs)].into();
-        let weights = BinaryWeights { bits, inputs, scale: scale.clone(), bias: bias.clone() };
-        let convolution = Convolution {
-            kernel: self.kernel,
-            stride: self.stride,
-            pool: false,
-            weights: Weights::Bits(&weights),
-            epilogue: Epilogue { scale, bias, slope: 1.0 },
-            input: input.map(0),
-            output: output.map(start),
-            scratch,
-            threads: 1,
-            arena,
-        };
-        let mut works = kernel.preparations(&convolution);
-        works.push(kernel.convolution(convolution));
-        (Ready { works, best: Duration::MAX }, bytes)
+        self.trials.iter().map(|trial| trial.best.mul_f64(trial.times)).sum()
     }
 }

@@ -15,6 +15,7 @@ mod pack;
 mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tables;
+mod trial;
 mod window;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -75,7 +76,7 @@ pub(super) trait Kernel: Sync {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "elsewhere all have to be timed"))]
 pub(super) enum Family {
-    /// Dot products in tiles: no other is faster.
+    /// Dot products in tiles: where nearly all work is on one-bit weights, no other is faster.
     Tiles,
     /// Dot products of vectors. The larger the vectors, the faster; they stand in that order.
     Dots,

@@ -65,9 +65,10 @@ impl<I> Depthwise<I> {
     }
 }
 
-/// [`Instructions::row`] with some instructions: what sums a block, and who turns sums into results.
+/// [`Instructions::row`] with some instructions: what sums a block, of how many bytes at once it can leave out those after
+/// the last channel, and who turns sums into results.
 macro_rules! row {
-    ($depthwise:ident, $y:ident, $memory:ident, $sum:ident, $results:ident) => {{
+    ($depthwise:ident, $y:ident, $memory:ident, $sum:ident, $unit:literal, $results:ident) => {{
         let Depthwise { input: map, output, stride, taps, weights, constants, slope, .. } = $depthwise;
         let channels = output.shape.channels;
         let input = $memory.read::<u8>(map);
@@ -78,18 +79,23 @@ macro_rules! row {
                 let first = block * LANES;
                 let count = LANES.min(channels - first);
                 let mut sums = [0; LANES];
+                let place = |tap: usize| window + first + tap;
                 if count == LANES {
-                    let taps = taps.map(|tap| input.start(window + first + tap, LANES));
+                    let taps = taps.map(|tap| input.start(place(tap), LANES));
                     // SAFETY: there are 32 bytes at each tap.
-                    unsafe { $sum(&taps, weights, &mut sums) };
+                    unsafe { $sum::<true>(&taps, LANES, weights, &mut sums) };
+                } else if count.is_multiple_of($unit) {
+                    let taps = taps.map(|tap| input.start(place(tap), count));
+                    // SAFETY: there are `count` bytes at each tap.
+                    unsafe { $sum::<false>(&taps, count, weights, &mut sums) };
                 } else {
                     let copies = taps.map(|tap| {
                         let mut copy = [0; LANES];
-                        copy[..count].copy_from_slice(input.run(window + first + tap, count));
+                        copy[..count].copy_from_slice(input.run(place(tap), count));
                         copy
                     });
-                    // SAFETY: as above.
-                    unsafe { $sum(&copies.each_ref().map(|copy| copy.as_ptr()), weights, &mut sums) };
+                    // SAFETY: there are 32 bytes in each copy.
+                    unsafe { $sum::<true>(&copies.each_ref().map(|copy| copy.as_ptr()), LANES, weights, &mut sums) };
                 }
                 let at = output.at(first, $y as isize, x as isize);
                 match output.element {
@@ -112,14 +118,14 @@ macro_rules! row {
 impl Instructions for Avx2 {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn row(depthwise: &Depthwise<Self>, y: usize, memory: &Memory) {
-        row!(depthwise, y, memory, sum, avx2);
+        row!(depthwise, y, memory, sum, 4, avx2);
     }
 }
 
 impl Instructions for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn row(depthwise: &Depthwise<Self>, y: usize, memory: &Memory) {
-        row!(depthwise, y, memory, sum_512, avx512);
+        row!(depthwise, y, memory, sum_512, 1, avx512);
     }
 }
 
@@ -134,19 +140,26 @@ impl<I: Instructions> Work for Depthwise<I> {
     }
 }
 
-/// The sums of a block of channels, with AVX-512.
+/// The sums of a block of channels, with AVX-512. A `WHOLE` block has 32 of them; of another nothing is read from `count` on.
 ///
 /// # Safety
-/// There are 32 bytes at each tap.
+/// There are `count` bytes at each tap.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sum_512(taps: &[*const u8; TAPS], weights: &[Group; PAIRS], sums: &mut Sums) {
+unsafe fn sum_512<const WHOLE: bool>(taps: &[*const u8; TAPS], count: usize, weights: &[Group; PAIRS], sums: &mut Sums) {
+    let present = u32::MAX >> (LANES - count);
     let mut partial = [_mm512_setzero_si512(); 2];
     for (pair, weights) in taps.chunks(2).zip(weights) {
-        // SAFETY: 32 bytes; a group is two registers.
+        // SAFETY: the bytes that are present; a group is two registers.
         unsafe {
             // The middle quarters change places, since bytes are interleaved within halves.
-            let load = |tap: &*const u8| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_loadu_si256(tap.cast()));
+            let load = |tap: &*const u8| {
+                let bytes = match WHOLE {
+                    true => _mm256_loadu_si256(tap.cast()),
+                    false => _mm256_maskz_loadu_epi8(present, tap.cast()),
+                };
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes)
+            };
             let (a, b) = (load(&pair[0]), pair.get(1).map_or(_mm256_setzero_si256(), load));
             let weights = weights.0.as_ptr().cast::<__m512i>();
             let low = _mm512_cvtepu8_epi16(_mm256_unpacklo_epi8(a, b));
@@ -163,20 +176,26 @@ unsafe fn sum_512(taps: &[*const u8; TAPS], weights: &[Group; PAIRS], sums: &mut
     }
 }
 
-/// The sums of a block of channels, with AVX2.
+/// The sums of a block of channels, with AVX2. A `WHOLE` block has 32 of them; of another nothing is read from `count` on.
 ///
 /// # Safety
-/// There are 32 bytes at each tap.
+/// There are `count` bytes at each tap, a multiple of 4.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn sum(taps: &[*const u8; TAPS], weights: &[Group; PAIRS], sums: &mut Sums) {
+unsafe fn sum<const WHOLE: bool>(taps: &[*const u8; TAPS], count: usize, weights: &[Group; PAIRS], sums: &mut Sums) {
     let out = sums.as_mut_ptr().cast::<__m256i>();
     for half in 0..2 {
+        // Four bytes are a lane here.
+        let last = _mm_set1_epi32(count as i32 / 4 - 4 * half as i32);
+        let present = _mm_cmpgt_epi32(last, _mm_setr_epi32(0, 1, 2, 3));
         let mut partial = [_mm256_setzero_si256(); 2];
         for (pair, weights) in taps.chunks(2).zip(weights) {
-            // SAFETY: half of 32 bytes; a group is four registers.
+            // SAFETY: the bytes that are present; a group is four registers.
             unsafe {
-                let load = |tap: &*const u8| _mm_loadu_si128(tap.add(16 * half).cast());
+                let load = |tap: &*const u8| match WHOLE {
+                    true => _mm_loadu_si128(tap.add(16 * half).cast()),
+                    false => _mm_maskload_epi32(tap.wrapping_add(16 * half).cast(), present),
+                };
                 let (a, b) = (load(&pair[0]), pair.get(1).map_or(_mm_setzero_si128(), load));
                 let weights = weights.0.as_ptr().cast::<__m256i>().add(2 * half);
                 let low = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b));
