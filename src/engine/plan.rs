@@ -9,13 +9,19 @@ use super::{
     layout::{Element, Map},
     memory::Memory,
     placement::{Buffers, Placement},
-    threads::Pool,
 };
 use crate::{
     model_file::{Model, Quantization},
     network::{Activation, Depthwise, Layer, Network, Operation, Source},
 };
-use std::{cmp::Reverse, sync::OnceLock};
+use std::{
+    cmp::Reverse,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
 
 /// All that is decided at load.
 pub(super) struct Plan {
@@ -35,15 +41,15 @@ pub(super) struct Step {
 }
 
 impl Plan {
-    /// Plans a model. Its layers are prepared on the threads of the pool, which may be others than those that will run them.
-    pub(super) fn new(model: &Model, options: &Options, kernel: &dyn Kernel, pool: &mut Pool) -> Result<Self, EngineError> {
+    /// Plans a model. Its layers are prepared on as many threads as usual, however many will run them.
+    pub(super) fn new(model: &Model, options: &Options, kernel: &dyn Kernel) -> Result<Self, EngineError> {
         model.check()?; // one that was read from a file is right; one made in memory may not be
         let quantization = match options.mode {
             Mode::F32 => None,
             Mode::Int8 => Some(checked_quantization(model)?),
         };
         let arena = Arena::default();
-        Builder { model, kernel, threads: options.threads, quantization, arena: &arena }.build(options.keep_layers, pool)
+        Builder { model, kernel, threads: options.threads, quantization, arena: &arena }.build(options.keep_layers)
     }
 }
 
@@ -77,7 +83,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn build(&self, keep: bool, pool: &mut Pool) -> Result<Plan, EngineError> {
+    fn build(&self, keep: bool) -> Result<Plan, EngineError> {
         let network = &self.model.network;
         let elements: Vec<_> = (0..network.layers().len()).map(|layer| self.element(layer)).collect();
         let image = self.byte_or_float(Some(IMAGE));
@@ -93,23 +99,32 @@ impl Builder<'_> {
 
         // Zeroed, which is what the border of the image holds in both modes.
         let memory = Memory::new(placement.bytes)?;
-        let steps = self.steps(&placement, &pools, pool)?;
+        let steps = self.steps(&placement, &pools)?;
         Ok(Plan { memory, image: placement.image, layers: placement.layers, steps })
     }
 
     /// The steps of all layers. A layer is prepared by one thread, those with the most weights first.
-    fn steps(&self, placement: &Placement, pools: &[Option<usize>], pool: &mut Pool) -> Result<Vec<Step>, EngineError> {
+    fn steps(&self, placement: &Placement, pools: &[Option<usize>]) -> Result<Vec<Step>, EngineError> {
         let network = &self.model.network;
         let mut order: Vec<_> = (0..network.layers().len()).collect();
         order.sort_by_key(|&layer| Reverse(network.layer_counts(layer).packed_bytes));
         let prepared: Vec<_> = order.iter().map(|_| OnceLock::new()).collect();
-        pool.run(order.len(), &|item| {
-            let layer = order[item];
-            prepared[layer].get_or_init(|| self.layer(layer, placement, pools));
+        let next = AtomicUsize::new(0);
+        let prepare = || {
+            while let Some(&layer) = order.get(next.fetch_add(1, Relaxed)) {
+                prepared[layer].get_or_init(|| self.layer(layer, placement, pools));
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..Options::default().threads {
+                // If the system has no thread to spare, the others do its part.
+                let _ = thread::Builder::new().spawn_scoped(scope, prepare);
+            }
+            prepare();
         });
         let mut steps = Vec::new();
         for layer in prepared {
-            steps.extend(layer.into_inner().expect("every item was run")?);
+            steps.extend(layer.into_inner().expect("every layer was prepared")?);
         }
         Ok(steps)
     }

@@ -50,12 +50,8 @@ impl Session {
             return Err(EngineError::Threads(options.threads));
         }
         let kernel = kernels::choose(options.kernel.as_deref(), options.mode, &model.network)?;
-        let mut pool = Pool::new(options.threads)?;
-        // One thread that computes need not prepare alone.
-        let usual = Options::default().threads;
-        let mut more = if usual > options.threads { Pool::new(usual).ok() } else { None };
-        let plan = Plan::new(model, options, kernel, more.as_mut().unwrap_or(&mut pool))?;
-        drop(more);
+        let plan = Plan::new(model, options, kernel)?;
+        let pool = Pool::new(options.threads)?;
         let network = model.network.clone();
         let profile = |(index, layer): (usize, &Layer)| LayerProfile {
             name: layer.name.clone(),

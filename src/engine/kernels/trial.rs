@@ -30,7 +30,7 @@ const POSITIONS: usize = 80;
 /// Rows of a trial, at least: tables above and below them are built for nothing.
 const ROWS: usize = 2;
 /// Multiply-adds of a trial, about, at most.
-const MULTIPLY_ADDS: usize = 50_000_000;
+const MULTIPLY_ADDS: usize = 25_000_000;
 
 /// A piece of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,7 +93,7 @@ impl Trial {
         let height = (POSITIONS / self.input.width).max(ROWS * self.stride).min(self.input.height);
         let rows = Self { filters, input: Shape { height, ..self.input }, ..self };
         let most = match self.kind {
-            Kind::Dense(_) => MULTIPLY_ADDS / (rows.output().values() * self.kernel * self.kernel),
+            Kind::Dense(_) => MULTIPLY_ADDS / (rows.output().values() * self.kernel * self.kernel) / LANES * LANES,
             Kind::Depthwise => CHANNELS,
         };
         let channels = self.input.channels.min(most.clamp(LANES, CHANNELS));
@@ -192,12 +192,12 @@ mod tests {
     fn of_wide_networks_the_heavy_layers_with_one_bit_are_tried() {
         let trials = trials(&network(Topology::DarknetYolo, 1.0, "416x416"));
         let shapes: Vec<_> = trials.iter().map(|(trial, _)| (trial.input, trial.filters, trial.kernel)).collect();
-        let input = |height, width| Shape { channels: 128, height, width };
+        let input = |height, width| Shape { channels: 64, height, width };
         assert_eq!(shapes, [(input(6, 13), 512, 3), (input(3, 26), 512, 3)]);
         assert!(trials.iter().all(|(trial, _)| trial.is_binary()));
         // Channels and filters of all 3x3 layers on maps of 13x13, over those of the trial; 13 rows of 6.
         let layers = 512 * 1024 * 3 + 1024 * 1024 * 2 + 3072 * 1024;
-        let times = f64::from(layers) / (128.0 * 512.0) * 13.0 / 6.0;
+        let times = f64::from(layers) / (64.0 * 512.0) * 13.0 / 6.0;
         assert!((trials[0].1 - times).abs() < 1e-9, "{} times, {times}", trials[0].1);
     }
 
