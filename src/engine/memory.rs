@@ -145,7 +145,10 @@ pub(super) struct Writer<'a, T> {
 impl<'a, T> Writer<'a, T> {
     /// Where `len` values from an offset on start, for kernels that write only some of them.
     #[inline]
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel writes slices"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel writes slices")
+    )]
     pub(super) fn start(&self, at: usize, len: usize) -> *mut T {
         self.values.run(at, len)
     }
