@@ -8,9 +8,10 @@ use crate::{
         arithmetic,
         layout::{Buffer, Element},
         memory::Memory,
+        plan::pools,
     },
     model_file::{BinaryWeights, FullWeights, LayerWeights, Quantization},
-    network::{Activation, Depthwise, Layer, Network, Operation, Precision, Shape},
+    network::{self, Activation, Depthwise, Layer, Network, Operation, Precision, Shape, Source},
 };
 
 /// Kinds of layer that are timed, at most, ...
@@ -27,7 +28,7 @@ const FILTERS: usize = 512;
 const CHANNELS: usize = 128;
 /// Positions of a trial, about.
 const POSITIONS: usize = 80;
-/// Rows of a trial, at least: tables above and below them are built for nothing.
+/// What the rows of a trial's output are a multiple of: pools need it, and tables above and below them are built for nothing.
 const ROWS: usize = 2;
 /// Multiply-adds of a trial, about, at most.
 const MULTIPLY_ADDS: usize = 25_000_000;
@@ -40,6 +41,10 @@ pub(super) struct Trial {
     filters: usize,
     kernel: usize,
     stride: usize,
+    /// Does it read the image?
+    image: bool,
+    /// Does only a pool read it?
+    pooled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,9 +56,9 @@ enum Kind {
 /// The kinds of layer with the most work, each with the number of its trials that all of its layers are worth.
 pub(super) fn trials(network: &Network) -> Vec<(Trial, f64)> {
     let mut kinds: Vec<(Trial, u64)> = Vec::new();
-    for layer in network.layers() {
+    for (layer, pool) in network.layers().iter().zip(pools(network)) {
         let source = network.source_shape(layer.inputs[0]);
-        let Some(whole) = Trial::whole(layer, source) else { continue };
+        let Some(whole) = Trial::whole(layer, source, pool.is_some()) else { continue };
         let piece = whole.piece();
         match kinds.iter_mut().find(|(trial, _)| *trial == piece) {
             Some((_, work)) => *work += whole.work(),
@@ -73,24 +78,20 @@ pub(super) fn trials(network: &Network) -> Vec<(Trial, f64)> {
 
 impl Trial {
     /// The whole layer; none if it multiplies nothing.
-    fn whole(layer: &Layer, input: Shape) -> Option<Self> {
-        match &layer.operation {
-            Operation::Convolution(c) => {
-                let kind = Kind::Dense(c.precision);
-                Some(Self { kind, input, filters: c.filters, kernel: c.kernel, stride: c.stride })
-            }
-            Operation::Depthwise(d) => {
-                let (kind, kernel, filters) = (Kind::Depthwise, Depthwise::KERNEL, input.channels);
-                Some(Self { kind, input, filters, kernel, stride: d.stride })
-            }
-            Operation::MaxPool | Operation::SpaceToDepth { .. } | Operation::Concat => None,
-        }
+    fn whole(layer: &Layer, input: Shape, pooled: bool) -> Option<Self> {
+        let (kind, filters, kernel, stride) = match &layer.operation {
+            Operation::Convolution(c) => (Kind::Dense(c.precision), c.filters, c.kernel, c.stride),
+            Operation::Depthwise(d) => (Kind::Depthwise, input.channels, Depthwise::KERNEL, d.stride),
+            Operation::MaxPool | Operation::SpaceToDepth { .. } | Operation::Concat => return None,
+        };
+        let image = layer.inputs[0] == Source::Image;
+        Some(Self { kind, input, filters, kernel, stride, image, pooled })
     }
 
     /// A piece of a layer that takes little time.
     fn piece(self) -> Self {
         let filters = self.filters.min(FILTERS);
-        let height = (POSITIONS / self.input.width).max(ROWS * self.stride).min(self.input.height);
+        let height = (POSITIONS / self.input.width).max(1).next_multiple_of(ROWS * self.stride).min(self.input.height);
         let rows = Self { filters, input: Shape { height, ..self.input }, ..self };
         let most = match self.kind {
             Kind::Dense(_) => MULTIPLY_ADDS / (rows.output().values() * self.kernel * self.kernel) / LANES * LANES,
@@ -131,7 +132,11 @@ impl Trial {
             Mode::Int8 => Element::Byte { zero_point: 0 },
         };
         let buffer = |shape, border| Buffer { shape, element, layout: kernel.layout(), border };
-        let (input, output) = (buffer(self.input, self.kernel / 2), buffer(self.output(), 0));
+        let pool = self.pooled && self.pools(kernel, mode);
+        let side = if pool { 2 } else { 1 };
+        let Shape { channels, height, width } = self.output();
+        let output = Shape { channels, height: height / side, width: width / side };
+        let (input, output) = (buffer(self.input, self.kernel / 2), buffer(output, 0));
         let start = input.bytes().next_multiple_of(Memory::ALIGNMENT);
         let scratch = (start + output.bytes()).next_multiple_of(Memory::ALIGNMENT);
 
@@ -147,7 +152,7 @@ impl Trial {
         let convolution = Convolution {
             kernel: self.kernel,
             stride: self.stride,
-            pool: false,
+            pool,
             weights,
             epilogue,
             input: input.map(0),
@@ -160,6 +165,20 @@ impl Trial {
         let mut works = kernel.preparations(&convolution);
         works.push(kernel.convolution(convolution));
         (works, scratch + kernel.scratch(precision, self.kernel, self.input))
+    }
+
+    /// Does the kernel pool what the layer gives?
+    fn pools(&self, kernel: &dyn Kernel, mode: Mode) -> bool {
+        let Kind::Dense(precision) = self.kind else { return false };
+        let convolution = network::Convolution {
+            filters: self.filters,
+            kernel: self.kernel,
+            stride: self.stride,
+            precision,
+            batch_norm: true,
+            activation: Activation::Linear,
+        };
+        kernel.pools(&convolution, if self.image { Source::Image } else { Source::Layer(0) }, mode)
     }
 
     fn weights(&self) -> LayerWeights {
@@ -193,7 +212,7 @@ mod tests {
         let trials = trials(&network(Topology::DarknetYolo, 1.0, "416x416"));
         let shapes: Vec<_> = trials.iter().map(|(trial, _)| (trial.input, trial.filters, trial.kernel)).collect();
         let input = |height, width| Shape { channels: 64, height, width };
-        assert_eq!(shapes, [(input(6, 13), 512, 3), (input(3, 26), 512, 3)]);
+        assert_eq!(shapes, [(input(6, 13), 512, 3), (input(4, 26), 512, 3)]);
         assert!(trials.iter().all(|(trial, _)| trial.is_binary()));
         // Channels and filters of all 3x3 layers on maps of 13x13, over those of the trial; 13 rows of 6.
         let layers = 512 * 1024 * 3 + 1024 * 1024 * 2 + 3072 * 1024;

@@ -109,25 +109,51 @@ impl Image {
                 }
             }
         }
-        for (block, (weights, constants)) in self.weights.iter().zip(&self.constants).enumerate() {
-            let filter = block * LANES;
-            let filters = LANES.min(self.output.shape.channels - filter);
-            for start in (0..count).step_by(TOGETHER / SIDE) {
-                // SAFETY: the rows hold what these windows see.
-                let row = |y: usize| unsafe {
-                    let rows = rows.0[y * STRIDE..].first_chunk().expect("as many rows as a window has");
-                    sum::<STRIDE>(rows, start * SIDE, weights)
-                };
-                let mut sums = row(0);
-                for y in 1..SIDE {
-                    sums.iter_mut().zip(row(y)).for_each(|(sums, below)| *sums = larger(*sums, below));
+        for block in 0..self.weights.len() {
+            // SAFETY: the rows hold what these windows see.
+            unsafe {
+                match self.filters(block) > LANES / 2 {
+                    true => self.block::<STRIDE, SIDE, 2>(&rows, block, (y, first, count), memory),
+                    false => self.block::<STRIDE, SIDE, 1>(&rows, block, (y, first, count), memory),
                 }
-                for (i, sums) in sums.chunks_exact(SIDE).take(count - start).enumerate() {
-                    let largest = sums[1..].iter().fold(sums[0], |largest, &sums| larger(largest, sums));
-                    let at = self.output.at(filter, y as isize, (first + start + i) as isize);
-                    // SAFETY: only this item uses these outputs; a layer never reads where it writes.
-                    unsafe { avx512::write(largest, (constants, self.slope), &self.output, (at, filters), memory) };
-                }
+            }
+        }
+    }
+
+    /// Filters of a block.
+    fn filters(&self, block: usize) -> usize {
+        LANES.min(self.output.shape.channels - block * LANES)
+    }
+
+    /// The outputs of a block of filters; of half a block, if `PARTS` is 1.
+    ///
+    /// # Safety
+    /// The rows hold what the windows of the `count` outputs see.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn block<const STRIDE: usize, const SIDE: usize, const PARTS: usize>(
+        &self,
+        rows: &Rows,
+        block: usize,
+        (y, first, count): (usize, usize, usize),
+        memory: &Memory,
+    ) {
+        let (weights, constants) = (&self.weights[block], &self.constants[block]);
+        for start in (0..count).step_by(TOGETHER / SIDE) {
+            // SAFETY: promised by the caller.
+            let row = |y: usize| unsafe {
+                let rows = rows.0[y * STRIDE..].first_chunk().expect("as many rows as a window has");
+                sum::<STRIDE, PARTS>(rows, start * SIDE, weights)
+            };
+            let mut sums = row(0);
+            for y in 1..SIDE {
+                sums.iter_mut().zip(row(y)).for_each(|(sums, below)| *sums = larger(*sums, below));
+            }
+            for (i, sums) in sums.chunks_exact(SIDE).take(count - start).enumerate() {
+                let largest = sums[1..].iter().fold(sums[0], |largest, &sums| larger(largest, sums));
+                let at = self.output.at(block * LANES, y as isize, (first + start + i) as isize);
+                let to = (at, self.filters(block));
+                // SAFETY: only this item uses these outputs; a layer never reads where it writes.
+                unsafe { avx512::write(largest, (constants, self.slope), &self.output, to, memory) };
             }
         }
     }
@@ -140,13 +166,13 @@ fn larger(a: [__m512i; 2], b: [__m512i; 2]) -> [__m512i; 2] {
     [_mm512_max_epi32(a[0], b[0]), _mm512_max_epi32(a[1], b[1])]
 }
 
-/// The sums of [`TOGETHER`] windows from one on.
+/// The sums of [`TOGETHER`] windows from one on, for all filters of a block or, `PARTS` being 1, for half of them.
 ///
 /// # Safety
 /// The rows hold what they see.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn sum<const STRIDE: usize>(
+unsafe fn sum<const STRIDE: usize, const PARTS: usize>(
     rows: &[[MaybeUninit<u16>; WORDS]; KERNEL],
     start: usize,
     weights: &[[Group; PAIRS]; KERNEL],
@@ -162,7 +188,9 @@ unsafe fn sum<const STRIDE: usize>(
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let input = _mm512_set1_epi32(first.add(i * STRIDE * CHANNELS).cast::<i32>().read_unaligned());
                     sums[0] = avx512::dot_words(sums[0], input, low);
-                    sums[1] = avx512::dot_words(sums[1], input, high);
+                    if PARTS == 2 {
+                        sums[1] = avx512::dot_words(sums[1], input, high);
+                    }
                 }
             }
         }
