@@ -211,8 +211,8 @@ mod tests {
     fn of_wide_networks_the_heavy_layers_with_one_bit_are_tried() {
         let trials = trials(&network(Topology::DarknetYolo, 1.0, "416x416"));
         let shapes: Vec<_> = trials.iter().map(|(trial, _)| (trial.input, trial.filters, trial.kernel)).collect();
-        let input = |height, width| Shape { channels: 64, height, width };
-        assert_eq!(shapes, [(input(6, 13), 512, 3), (input(4, 26), 512, 3)]);
+        let input = |channels, height, width| Shape { channels, height, width };
+        assert_eq!(shapes, [(input(64, 6, 13), 512, 3), (input(32, 4, 26), 512, 3)]);
         assert!(trials.iter().all(|(trial, _)| trial.is_binary()));
         // Channels and filters of all 3x3 layers on maps of 13x13, over those of the trial; 13 rows of 6.
         let layers = 512 * 1024 * 3 + 1024 * 1024 * 2 + 3072 * 1024;
