@@ -13,6 +13,7 @@ pub(super) struct Memory {
     pages: MmapRaw,
     /// Where the first map may start in the pages.
     start: usize,
+    /// From there on. The pages may go on for longer, but no map does.
     bytes: usize,
 }
 
@@ -44,9 +45,9 @@ impl Memory {
     /// Zeroed memory. Kernels that read whole registers may read up to [`Memory::ALIGNMENT`] bytes past its end.
     pub(super) fn new(bytes: usize) -> Result<Self, EngineError> {
         let whole = bytes.checked_next_multiple_of(Self::ALIGNMENT).and_then(|whole| whole.checked_add(Self::ALIGNMENT));
-        let zeroed = whole.and_then(|whole| large_pages::zeroed(whole).ok());
-        let (pages, start) = zeroed.ok_or(EngineError::Memory { bytes })?;
-        Ok(Self { bytes: pages.len() - start - Self::ALIGNMENT, pages: pages.into(), start })
+        let zeroed = whole.and_then(|whole| Some((whole, large_pages::zeroed(whole).ok()?)));
+        let (whole, (pages, start)) = zeroed.ok_or(EngineError::Memory { bytes })?;
+        Ok(Self { pages: pages.into(), start, bytes: whole - Self::ALIGNMENT })
     }
 
     /// A feature map to read.

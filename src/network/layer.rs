@@ -27,6 +27,11 @@ impl Shape {
     pub fn values(self) -> usize {
         self.channels * self.positions()
     }
+
+    /// What a stride leaves with same padding: `ceil(side / stride)`.
+    pub(crate) fn strided(self, stride: usize) -> Self {
+        Self { height: self.height.div_ceil(stride), width: self.width.div_ceil(stride), ..self }
+    }
 }
 
 impl fmt::Display for Shape {
@@ -266,12 +271,11 @@ impl Convolution {
     }
 }
 
-/// Same padding: `ceil(side / stride)`.
 fn strided(source: Shape, stride: usize) -> Result<Shape, String> {
     if !matches!(stride, 1 | 2) {
         return Err(format!("a stride of {stride}, 1 and 2 are possible"));
     }
-    Ok(Shape { height: source.height.div_ceil(stride), width: source.width.div_ceil(stride), ..source })
+    Ok(source.strided(stride))
 }
 
 /// One output position for each whole block.

@@ -67,13 +67,15 @@ pub(super) fn trials(network: &Network) -> Vec<(Trial, f64)> {
     }
     kinds.sort_by_key(|&(_, work)| std::cmp::Reverse(work));
     let all: u64 = kinds.iter().map(|(_, work)| work).sum();
-    let mut covered = 0;
-    let worth = kinds.into_iter().take(TRIALS).take_while(|(_, work)| {
-        let more = covered * 100 < all * COVERED;
+    let (mut trials, mut covered) = (Vec::new(), 0);
+    for (trial, work) in kinds.into_iter().take(TRIALS) {
+        if covered * 100 >= all * COVERED {
+            break;
+        }
         covered += work;
-        more
-    });
-    worth.map(|(trial, work)| (trial, work as f64 / trial.work() as f64)).collect()
+        trials.push((trial, work as f64 / trial.work() as f64));
+    }
+    trials
 }
 
 impl Trial {
@@ -103,8 +105,7 @@ impl Trial {
     }
 
     fn output(&self) -> Shape {
-        let sides = |side: usize| side.div_ceil(self.stride);
-        Shape { channels: self.filters, height: sides(self.input.height), width: sides(self.input.width) }
+        Shape { channels: self.filters, ..self.input.strided(self.stride) }
     }
 
     /// Inputs of a filter.

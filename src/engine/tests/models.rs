@@ -89,14 +89,13 @@ pub(super) fn network(input: InputSize, wishes: &[Wish]) -> Network {
 
 /// Output shape, or none if the operation does not fit or makes a map larger than a small test wants.
 fn output(operation: &Operation, source: Shape) -> Option<Shape> {
-    let strided = |stride| Shape { height: source.height.div_ceil(stride), width: source.width.div_ceil(stride), ..source };
     let blocks = |block: usize| {
         let fits = source.height.is_multiple_of(block) && source.width.is_multiple_of(block);
         fits.then_some(Shape { height: source.height / block, width: source.width / block, ..source })
     };
     let shape = match operation {
-        Operation::Convolution(c) => Shape { channels: c.filters, ..strided(c.stride) },
-        Operation::Depthwise(d) => strided(d.stride),
+        Operation::Convolution(c) => Shape { channels: c.filters, ..source.strided(c.stride) },
+        Operation::Depthwise(d) => source.strided(d.stride),
         Operation::MaxPool => blocks(2)?,
         Operation::SpaceToDepth { block } => Shape { channels: source.channels * block * block, ..blocks(*block)? },
         Operation::Concat => source,
